@@ -1,0 +1,2 @@
+//! The `vitte-cache` command.
+fn main() {}
