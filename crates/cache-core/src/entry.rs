@@ -1,0 +1,100 @@
+//! Entries: what a key leads to.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{Dependencies, Digest, Namespace, Priority, RelPath, Timestamp};
+
+/// What is stored under a [`Key`](crate::Key): facts about it, a small value, and the outputs whose content is in blobs.
+///
+/// An entry is written after all blobs that it names, and is a hit only while every one of them is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Facts about the entry.
+    pub meta: EntryMeta,
+    /// The value itself while it is small; its meaning belongs to the `kind`.
+    pub value: Bytes,
+    /// Files, directories and links, sorted by path, parents before what is in them.
+    pub outputs: Vec<Output>,
+}
+
+impl Entry {
+    /// Returns the blobs that the entry names, each with its length, in the order of the outputs.
+    pub fn blobs(&self) -> impl Iterator<Item = (&Digest, u64)> {
+        self.outputs.iter().filter_map(|output| match &output.kind {
+            OutputKind::File { digest, len, .. } => Some((digest, *len)),
+            OutputKind::Directory | OutputKind::Symlink { .. } => None,
+        })
+    }
+
+    /// Returns the bytes of the value and of all blobs together.
+    pub fn size(&self) -> u64 {
+        self.blobs().fold(self.value.len() as u64, |sum, (_, len)| sum.saturating_add(len))
+    }
+}
+
+/// Facts about an [`Entry`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryMeta {
+    /// Namespace that the key was derived in.
+    pub namespace: Namespace,
+    /// What the value means, for example `run` or `value`.
+    pub kind: String,
+    /// The caller's own name for the entry: a label, a foreign protocol's key. It is listed, searched and deleted by it.
+    pub name: String,
+    /// When the entry was made.
+    pub created: Timestamp,
+    /// From when on the entry is absent; never if nothing.
+    pub expires: Option<Timestamp>,
+    /// Program and version that wrote it.
+    pub writer: String,
+    /// Milliseconds that it took to make the value: what a hit saves.
+    pub cost_ms: u64,
+    /// How long to keep it compared with others.
+    pub priority: Priority,
+    /// Further facts, for people and for filters.
+    pub tags: BTreeMap<String, String>,
+    /// What it was made from.
+    pub dependencies: Dependencies,
+}
+
+impl EntryMeta {
+    /// Returns whether the entry is absent at `now` because its time is over.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// One thing that an entry puts into a tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Where it goes, relative to the directory that the entry is restored to.
+    pub path: RelPath,
+    /// What it is.
+    pub kind: OutputKind,
+}
+
+/// What an [`Output`] is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutputKind {
+    /// A regular file.
+    File {
+        /// Where its content is.
+        digest: Digest,
+        /// Its length in bytes.
+        len: u64,
+        /// Its permission bits, of `0o777`. Systems without them know only whether an execute bit is set.
+        mode: u32,
+        /// Its modification time in nanoseconds since the Unix epoch.
+        modified_ns: u64,
+    },
+    /// A directory. Only those that would not come into being with their content need to be named.
+    Directory,
+    /// A symbolic link.
+    Symlink {
+        /// Where it points to, byte for byte; it may dangle.
+        target: Vec<u8>,
+    },
+}
