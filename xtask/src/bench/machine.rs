@@ -1,0 +1,29 @@
+//! What the numbers were measured on.
+
+use std::env::consts::{ARCH, OS};
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+use crate::step::Step;
+
+pub(super) fn facts(scratch: &Path) -> String {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let model = cpu_model().unwrap_or_else(|| ARCH.to_owned());
+    let file_system = file_system(scratch).unwrap_or_else(|| "unknown".to_owned());
+    format!("{OS}, {cpus} CPUs ({model}), scratch files on {file_system}")
+}
+
+fn cpu_model() -> Option<String> {
+    let info = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = info.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// Returns the type of the file system that holds `path`, as GNU stat names it.
+fn file_system(path: &Path) -> Option<String> {
+    if OS != "linux" {
+        return None;
+    }
+    Step::new("stat").args(["--file-system", "--format", "%T"]).arg(path).text().ok()
+}
