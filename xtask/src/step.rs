@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::stop::{Result, Stop};
@@ -52,7 +52,7 @@ impl Step {
     pub(crate) fn run(&self) -> Result {
         println!("$ {self}");
         let start = Instant::now();
-        let status = self.command().status().map_err(|error| self.cannot_start(&error))?;
+        let status = self.status()?;
         let took = seconds(start.elapsed());
         if status.success() {
             println!("  {took}");
@@ -60,6 +60,11 @@ impl Step {
         }
         println!("  {took}, {status}");
         Err(Stop::failed(format!("`{self}` failed ({status})")))
+    }
+
+    /// Runs the command, without printing it, and returns how it ended.
+    pub(crate) fn status(&self) -> Result<ExitStatus> {
+        self.command().status().map_err(|error| self.cannot_start(&error))
     }
 
     /// Runs the command and returns what it wrote to standard output; standard error is streamed.

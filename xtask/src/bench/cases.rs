@@ -1,7 +1,9 @@
 //! What is measured: hits of `vitte-cache run`, beside the programs that do the same.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::files;
@@ -29,15 +31,18 @@ pub(super) struct Contender {
     pub(super) json_status: Option<Step>,
 }
 
+impl Contender {
+    /// Returns a closure for `map_err` that names the command.
+    pub(super) fn cannot_start(&self) -> impl FnOnce(io::Error) -> Stop + '_ {
+        move |error| Stop::failed(format!("cannot start `{}`: {error}", self.step))
+    }
+}
+
 impl Case {
     /// Fills the caches, and makes sure that what is measured is a hit.
     pub(super) fn prepare(&self) -> Result {
         for contender in &self.contenders {
-            contender
-                .step
-                .command()
-                .status()
-                .map_err(|error| Stop::failed(format!("cannot start `{}`: {error}", contender.step)))?;
+            contender.step.command().stdout(Stdio::null()).status().map_err(contender.cannot_start())?;
             if let Some(step) = &contender.json_status {
                 expect_hit(step)?;
             }
@@ -59,8 +64,10 @@ fn expect_hit(step: &Step) -> Result {
 
 /// Reads the outcome from the status, the last line that is a JSON object.
 fn outcome(stderr: &str) -> Option<String> {
-    let status: serde_json::Value = stderr.lines().rev().find_map(|line| serde_json::from_str(line).ok())?;
-    Some(status.get("outcome")?.as_str()?.to_owned())
+    stderr.lines().rev().find_map(|line| {
+        let status: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(status.get("outcome")?.as_str()?.to_owned())
+    })
 }
 
 pub(super) fn all(binary: &Path, scratch: &Path) -> Result<Vec<Case>> {
@@ -176,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_outcome_is_read_from_the_last_status() {
-        let stderr = "warning: x\n{\"outcome\": \"miss\"}\n{\"outcome\":\"hit\",\"label\":\"a\"}\n";
+        let stderr = "warning: x\n42\n{\"outcome\": \"miss\"}\n{\"outcome\":\"hit\",\"label\":\"a\"}\n7\n";
         assert_eq!(outcome(stderr).as_deref(), Some("hit"));
         assert_eq!(outcome("● hit"), None);
     }

@@ -52,7 +52,8 @@ pub(super) fn run(workspace: &Workspace, paths: &[PathBuf]) -> Result {
     let count: usize = pages.values().map(|page| page.exchanges.len()).sum();
     let mut problems = Vec::new();
     if count > 0 {
-        Step::cargo(["build", "--package", "cache-cli"]).run()?;
+        // The same features as the tests, so that next to nothing has to be compiled again.
+        Step::cargo(["build", "--workspace", "--all-features", "--bin", "vitte-cache"]).run()?;
         for (path, page) in pages.iter().filter(|(_, page)| !page.exchanges.is_empty()) {
             problems.extend(run_page(workspace, path, &page.exchanges)?);
         }

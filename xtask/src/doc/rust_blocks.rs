@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::skip_reason;
 use crate::files;
 use crate::markdown::{self, Line};
-use crate::step::{Step, run_all};
+use crate::step::{Step, all};
 use crate::stop::{Result, Stop};
 use crate::workspace::Workspace;
 
@@ -25,9 +25,8 @@ pub(super) fn run(workspace: &Workspace, paths: &[PathBuf]) -> Result {
     let mut pages = Vec::new();
     for path in paths {
         if let Some(text) = only_rust(&files::read(&workspace.root.join(path))?) {
-            let page = dir.join(path);
-            files::write(&page, text)?;
-            pages.push(page);
+            files::write(&dir.join(path), text)?;
+            pages.push(path);
         }
     }
     if pages.is_empty() {
@@ -37,15 +36,18 @@ pub(super) fn run(workspace: &Workspace, paths: &[PathBuf]) -> Result {
     let externs = build(workspace)?;
     let scratch = dir.join("scratch");
     files::create_dirs(&scratch)?;
-    run_all(pages.iter().map(|page| {
-        let mut step = Step::new("rustdoc").args(["--test", "--edition", "2024"]);
+    let library_dir = format!("dependency={}", workspace.target.join("debug/deps").display());
+    all(pages.iter().map(|page| {
+        let mut step = Step::new("rustdoc").args(["--test", "--edition", "2024", "-L", &library_dir]);
         for (name, artifact) in &externs {
             step = step.arg("--extern").arg(format!("{name}={}", artifact.display()));
         }
-        step.arg("-L")
-            .arg(format!("dependency={}", workspace.target.join("debug/deps").display()))
-            .arg(page)
-            .dir(&scratch)
+        println!("$ rustdoc --test {}", page.display());
+        let status = step.arg(dir.join(page)).dir(&scratch).status()?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Stop::failed(format!("the Rust examples of {} fail", page.display())))
     }))
 }
 
@@ -102,18 +104,14 @@ fn build(workspace: &Workspace) -> Result<BTreeMap<String, PathBuf>> {
         .chain(facade.dependencies.iter().map(|dependency| dependency.name.as_str()))
         .map(crate_name)
         .collect();
-    // The tests' build is asked for as well, because only it compiles the dev-dependencies.
-    let step = Step::cargo(["test", "--no-run", "--package", FACADE, "--all-features"]).args([
-        "--lib",
-        "--quiet",
-        "--message-format=json",
-    ]);
-    println!("$ {step}");
-    let mut found = externs(&step.text()?, &wanted)?;
-    let step = Step::cargo(["build", "--package", FACADE, "--all-features", "--lib", "--quiet"])
-        .arg("--message-format=json");
-    println!("$ {step}");
-    found.extend(externs(&step.text()?, &wanted)?);
+    // Everything is built as the tests are, so that next to nothing has to be compiled again. Only a
+    // build of tests compiles the dev-dependencies; only one of libraries, the facade as others see it.
+    let mut found = BTreeMap::new();
+    for verb in [&["test", "--no-run"][..], &["build"]] {
+        let step = Step::cargo(verb).args(["--workspace", "--all-features", "--lib", "--quiet"]);
+        println!("$ {step}");
+        found.extend(externs(&step.arg("--message-format=json").text()?, &wanted)?);
+    }
     Ok(found)
 }
 
