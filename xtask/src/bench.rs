@@ -6,11 +6,17 @@ mod measure;
 mod report;
 
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use crate::files;
 use crate::step::Step;
 use crate::stop::{Result, Stop};
 use crate::workspace::Workspace;
+
+/// A file that was written a moment ago is hashed on every look-up, as its times could hide another
+/// write. That is not what is measured, so the inputs get older than any clock is coarse.
+const INPUTS_SETTLE: Duration = Duration::from_secs(3);
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Verb {
@@ -41,8 +47,10 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result {
         .tempdir_in(parent)
         .map_err(Stop::io("create a directory in", parent))?;
     println!("\n{}\n{} runs of each command, taking turns", machine::facts(scratch.path()), args.runs);
+    let cases = cases::all(&binary, scratch.path())?;
+    thread::sleep(INPUTS_SETTLE);
     let mut missed = Vec::new();
-    for case in cases::all(&binary, scratch.path())? {
+    for case in cases {
         case.prepare()?;
         let samples = measure::rounds(&case.contenders, args.runs)?;
         let rows = report::rows(&case, &samples);

@@ -31,9 +31,7 @@ fn once(contender: &Contender) -> Result<Duration> {
     let mut command = contender.step.command();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
-    let status = command
-        .status()
-        .map_err(|error| Stop::failed(format!("cannot start `{}`: {error}", contender.step)))?;
+    let status = command.status().map_err(contender.cannot_start())?;
     let took = start.elapsed();
     if status.success() {
         Ok(took)
