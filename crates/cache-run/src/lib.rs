@@ -1,1 +1,5 @@
 //! cache-run
+
+pub mod depfile;
+pub mod exec;
+pub mod flight;
