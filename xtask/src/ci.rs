@@ -74,7 +74,8 @@ fn verdict(reports: &[Report], strict: bool) -> Result {
     if bad.is_empty() {
         return Ok(());
     }
-    let rule = if strict { " (with CI=true a skipped step is a failure)" } else { "" };
+    let skipped = reports.iter().any(|report| matches!(report.outcome, Err(Stop::Absent(_))));
+    let rule = if strict && skipped { " (with CI=true a skipped step is a failure)" } else { "" };
     Err(Stop::failed(format!("not ready: {}{rule}", bad.join(", "))))
 }
 

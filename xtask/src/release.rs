@@ -65,8 +65,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result {
         println!("this was a dry run: the checkout is as it was");
     } else {
         println!("when they are good:");
-        println!("  git commit -am 'Release {version}' && git tag -s v{version} && git push --follow-tags");
-        println!("  cargo publish --workspace{}", release.exclusions().join(" "));
+        println!("  git commit -am 'Release {version}' && git tag v{version} && git push --follow-tags");
+        println!("  cargo publish --workspace {}", release.exclusions().join(" "));
     }
     Ok(())
 }

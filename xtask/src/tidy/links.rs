@@ -66,14 +66,19 @@ fn resolve(
         path
     };
     if !exists(&path) {
-        return Err(format!("is dead, {} does not exist", path.display()));
+        return Err(format!("is dead, {} does not exist", slashed(&path)));
     }
     match pages.get(path.as_path()) {
         Some(anchors) if !anchor.is_empty() && !anchors.contains(&anchor.to_lowercase()) => {
-            Err(format!("is dead, {} has no heading with the anchor #{anchor}", path.display()))
+            Err(format!("is dead, {} has no heading with the anchor #{anchor}", slashed(&path)))
         }
         _ => Ok(()),
     }
+}
+
+/// Returns a path as links are written, on every platform.
+fn slashed(path: &Path) -> String {
+    path.display().to_string().replace('\\', "/")
 }
 
 /// Joins without touching the disk; `None` where the path climbs above the root.
