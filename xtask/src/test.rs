@@ -8,7 +8,10 @@ pub(crate) struct Args {
     /// Also run the tests that take minutes (sets `VITTE_CACHE_TEST_SLOW=1`)
     #[arg(long)]
     slow: bool,
-    /// Further arguments of `cargo test`, such as `-p cache-fs` or `-- --nocapture`
+    /// Only the tests of this crate
+    #[arg(long, short, value_name = "CRATE")]
+    package: Vec<String>,
+    /// Further arguments of `cargo test`, such as a test's name or `-- --nocapture`
     #[arg(last = true, value_name = "ARG")]
     rest: Vec<String>,
 }
@@ -19,11 +22,16 @@ pub(crate) fn run(args: &Args) -> Result {
 
 /// Runs what `ci` runs: everything but the slow tests.
 pub(crate) fn run_quick() -> Result {
-    run(&Args { slow: false, rest: Vec::new() })
+    run(&Args { slow: false, package: Vec::new(), rest: Vec::new() })
 }
 
 fn step(args: &Args) -> Step {
-    let step = Step::cargo(["test", "--workspace", "--all-features"]).args(&args.rest);
+    let mut step = Step::cargo(["test", "--all-features"]);
+    if args.package.is_empty() {
+        step = step.arg("--workspace");
+    }
+    let packages = args.package.iter().map(|name| format!("--package={name}"));
+    let step = step.args(packages).args(&args.rest);
     if args.slow { step.env("VITTE_CACHE_TEST_SLOW", "1") } else { step }
 }
 
@@ -33,10 +41,16 @@ mod tests {
 
     #[test]
     fn slow_tests_and_further_arguments_are_passed_on() {
-        let args = Args { slow: true, rest: vec!["round_trip".into(), "--".into(), "--nocapture".into()] };
+        let rest = vec!["round_trip".into(), "--".into(), "--nocapture".into()];
+        let args = Args { slow: true, package: Vec::new(), rest };
         assert_eq!(
             step(&args).to_string(),
-            "VITTE_CACHE_TEST_SLOW=1 cargo test --workspace --all-features round_trip -- --nocapture"
+            "VITTE_CACHE_TEST_SLOW=1 cargo test --all-features --workspace round_trip -- --nocapture"
         );
+    }
+    #[test]
+    fn named_crates_take_the_place_of_all() {
+        let args = Args { slow: false, package: vec!["cache-fs".into()], rest: Vec::new() };
+        assert_eq!(step(&args).to_string(), "cargo test --all-features --package=cache-fs");
     }
 }
