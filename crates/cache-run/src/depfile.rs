@@ -361,12 +361,12 @@ fn to_path(bytes: Vec<u8>) -> Option<PathBuf> {
 }
 
 #[cfg(unix)]
-fn to_os_string(bytes: Vec<u8>) -> Option<OsString> {
+pub(crate) fn to_os_string(bytes: Vec<u8>) -> Option<OsString> {
     use std::os::unix::ffi::OsStringExt;
     (!bytes.contains(&0)).then(|| OsString::from_vec(bytes))
 }
 
 #[cfg(not(unix))]
-fn to_os_string(bytes: Vec<u8>) -> Option<OsString> {
+pub(crate) fn to_os_string(bytes: Vec<u8>) -> Option<OsString> {
     String::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).map(OsString::from)
 }

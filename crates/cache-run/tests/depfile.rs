@@ -3,8 +3,10 @@
 
 use cache_run::depfile::{Depfile, DepfileError, EnvDep, MAX_NAME_BYTES, parse, read};
 use proptest::prelude::*;
+#[cfg(unix)]
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
 use std::process::Command;
 
 fn names(paths: &[PathBuf]) -> Vec<&str> {

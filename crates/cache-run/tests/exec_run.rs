@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use cache_run::exec::{
-    Command, Finished, GRACE, Limits, Recording, Search, Sink, SpawnError, Stdin, StdioLog, Stream, check,
+    Command, Finished, Limits, Recording, Search, Sink, SpawnError, Stdin, StdioLog, Stream, check,
     resolve_program, run,
 };
 use std::cell::RefCell;
@@ -234,7 +234,7 @@ fn output_the_sink_has_not_taken_yet_is_waited_for() {
     let reader = std::thread::spawn(move || {
         drop(File::open(&fifo).unwrap());
         // Not to wait for anything, but to be slower than the grace.
-        std::thread::sleep(GRACE + GRACE / 4);
+        std::thread::sleep(cache_run::exec::GRACE * 5 / 4);
         std::io::copy(&mut out, &mut std::io::sink()).unwrap()
     });
     let finished = shell_with(&script, Stdin::Null, &LIMITS, Sink { stdout: Some(sink), stderr: None });
