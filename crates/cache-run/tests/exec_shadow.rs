@@ -127,6 +127,19 @@ fn questions_that_were_answered_no() {
 }
 
 #[test]
+fn questions_about_headers_of_the_system() {
+    let text = "#include <stddef.h>\n#if __has_include(<vitte-absent/x.h>)\nyes\n#endif\n";
+    let project = Project::new(&[("a.c", text)], "a.c");
+    let Some((deps, _)) = project.preprocess() else { return };
+    let shadows = project.shadows(&deps).unwrap();
+    // Where the system's headers lie is known on the usual systems only.
+    for dep in deps.iter().filter(|dep| dep.starts_with("/usr/lib") || dep.starts_with("/usr/include")) {
+        let dir = dep.with_file_name("vitte-absent");
+        assert!(shadows.absent.contains(&dir), "{} is not expected to be absent", dir.display());
+    }
+}
+
+#[test]
 fn forced_includes_the_environment_and_response_files() {
     let files = [
         ("src/a.c", "#include <y.h>\n"),
