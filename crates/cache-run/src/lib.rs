@@ -1,10 +1,10 @@
 //! cache-run
 
+pub mod base;
 pub mod depfile;
 pub mod exec;
 pub mod flight;
-pub mod shadow;
-pub mod base;
 pub mod inputs;
 pub mod memory;
 mod probe;
+pub mod shadow;

@@ -1,0 +1,203 @@
+//! Walking directories along patterns, without entering what cannot match.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirEntry};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cache_core::{Anchor, RelPath, TreePath};
+
+use super::pattern::{Exclusion, Pattern, States, is_vcs};
+use super::{Found, InputError, Kind, MAX_INPUTS, Stat};
+use crate::base::canonical;
+
+/// Collects files.
+pub(super) struct Collector<'a> {
+    pub(super) base: &'a Path,
+    pub(super) excludes: &'a [Pattern],
+    pub(super) files: Vec<Found>,
+}
+
+/// A directory that is to be read.
+struct Directory {
+    path: PathBuf,
+    anchor: Anchor,
+    /// The path from the anchor, with a `/` behind it unless it is empty.
+    prefix: Vec<u8>,
+    /// Where each of the walk's patterns is.
+    states: Vec<States>,
+}
+
+impl Collector<'_> {
+    /// Returns whether an exclusion covers `path`.
+    pub(super) fn is_excluded(&self, path: &Path) -> bool {
+        self.excludes.iter().any(|pattern| pattern.excludes(path))
+    }
+
+    /// Adds the file or link at `path`.
+    pub(super) fn add(&mut self, path: &Path, stat: Stat) -> Result<(), InputError> {
+        let tree_path = TreePath::new(self.base, path)?;
+        self.push(tree_path, path, stat)
+    }
+
+    fn push(&mut self, tree_path: TreePath, path: &Path, stat: Stat) -> Result<(), InputError> {
+        match stat.kind {
+            Kind::File | Kind::Symlink => {}
+            Kind::Directory => return Ok(()),
+            Kind::Special => return Err(InputError::Special { path: path.to_path_buf() }),
+        }
+        if self.files.len() >= MAX_INPUTS {
+            return Err(InputError::TooMany);
+        }
+        self.files.push(Found { path: tree_path, stat });
+        if stat.kind == Kind::Symlink {
+            self.add_behind(path)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the file behind the link at `path`, if there is one: what reads the link reads that file.
+    fn add_behind(&mut self, path: &Path) -> Result<(), InputError> {
+        let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+        let stat = Stat::new(&metadata);
+        if stat.kind != Kind::File {
+            return Ok(());
+        }
+        let Ok(target) = canonical(path) else { return Ok(()) };
+        if self.is_excluded(&target) {
+            return Ok(());
+        }
+        if self.files.len() >= MAX_INPUTS {
+            return Err(InputError::TooMany);
+        }
+        self.files.push(Found { path: TreePath::new(self.base, &target)?, stat });
+        Ok(())
+    }
+
+    /// Adds all files below `root` that match one of `patterns`, which start there, and tells `matched` which did.
+    /// A root that is no directory has no files below it.
+    pub(super) fn walk(
+        &mut self,
+        root: &Path,
+        patterns: &[Pattern],
+        mut matched: impl FnMut(usize),
+    ) -> Result<(), InputError> {
+        if self.excludes.iter().any(|pattern| pattern.excludes_below(root)) {
+            return Ok(());
+        }
+        let enters_vcs = patterns.iter().any(|pattern| pattern.names_vcs);
+        let mut next = vec![0; patterns.len()];
+        let mut stack =
+            vec![self.directory(root.to_path_buf(), patterns.iter().map(Pattern::start).collect())?];
+        while let Some(directory) = stack.pop() {
+            let entries = match fs::read_dir(&directory.path) {
+                Ok(entries) => entries,
+                Err(error) if is_gone(&error) => continue,
+                Err(error) => return Err(InputError::io(&directory.path, error)),
+            };
+            let exclusions: Vec<_> = self.excludes.iter().filter_map(|p| p.enter(&directory.path)).collect();
+            for entry in entries {
+                let entry = entry.map_err(|error| InputError::io(&directory.path, error))?;
+                let name = entry.file_name();
+                if is_vcs(&name) && !enters_vcs {
+                    continue;
+                }
+                let mut alive = 0;
+                for (at, pattern) in patterns.iter().enumerate() {
+                    next[at] = pattern.step(directory.states[at], &name);
+                    alive |= next[at];
+                }
+                if alive == 0 {
+                    continue;
+                }
+                let file_type = match entry.file_type() {
+                    Ok(file_type) => file_type,
+                    Err(error) if is_gone(&error) => continue,
+                    Err(error) => return Err(InputError::io(&entry.path(), error)),
+                };
+                if is_excluded(&exclusions, &name, file_type.is_dir()) {
+                    continue;
+                }
+                if file_type.is_dir() {
+                    stack.push(self.below(&directory, &name, next.clone())?);
+                    continue;
+                }
+                let accepted = |at: &usize| patterns[*at].accepts(next[*at]);
+                let mut hits = (0..patterns.len()).filter(accepted).peekable();
+                if hits.peek().is_some() {
+                    hits.for_each(&mut matched);
+                    self.add_entry(&directory, &name, &entry)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_entry(&mut self, directory: &Directory, name: &OsStr, entry: &DirEntry) -> Result<(), InputError> {
+        let stat = match entry.metadata() {
+            Ok(metadata) => Stat::new(&metadata),
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(InputError::io(&entry.path(), error)),
+        };
+        let tree_path =
+            TreePath { anchor: directory.anchor, path: RelPath::new(extended(directory, name, 0)?)? };
+        if stat.kind == Kind::File && self.files.len() < MAX_INPUTS {
+            self.files.push(Found { path: tree_path, stat });
+            return Ok(());
+        }
+        self.push(tree_path, &entry.path(), stat)
+    }
+
+    /// Returns the directory at `path`, with its place in the tree.
+    fn directory(&self, path: PathBuf, states: Vec<States>) -> Result<Directory, InputError> {
+        let (anchor, mut prefix) = if path == self.base {
+            (Anchor::Base, Vec::new())
+        } else if path.parent().is_none() {
+            // On Windows a path from the root begins with the drive.
+            let drive = if cfg!(windows) { path.to_string_lossy().replace('\\', "") } else { String::new() };
+            (Anchor::Root, drive.into_bytes())
+        } else {
+            let TreePath { anchor, path } = TreePath::new(self.base, &path)?;
+            (anchor, Vec::from(path))
+        };
+        if !prefix.is_empty() {
+            prefix.push(b'/');
+        }
+        Ok(Directory { path, anchor, prefix, states })
+    }
+
+    /// Returns the directory `name` in `parent`.
+    fn below(&self, parent: &Directory, name: &OsStr, states: Vec<States>) -> Result<Directory, InputError> {
+        let path = parent.path.join(name);
+        if parent.anchor == Anchor::Root {
+            // It may be the base, or a directory above it.
+            return self.directory(path, states);
+        }
+        let mut prefix = extended(parent, name, 1)?;
+        prefix.push(b'/');
+        Ok(Directory { path, anchor: parent.anchor, prefix, states })
+    }
+}
+
+/// Returns whether an entry of a directory is excluded.
+fn is_excluded(exclusions: &[Exclusion<'_>], name: &OsStr, is_directory: bool) -> bool {
+    exclusions.iter().any(|exclusion| exclusion.excludes(name, is_directory))
+}
+
+/// Returns the path of `name` in `directory`, with room for `spare` more bytes.
+fn extended(directory: &Directory, name: &OsStr, spare: usize) -> Result<Vec<u8>, InputError> {
+    if cfg!(windows) && name.to_str().is_none() {
+        // Reports the name as what it is: not Unicode.
+        RelPath::from_path(Path::new(name))?;
+    }
+    let name = name.as_encoded_bytes();
+    let mut bytes = Vec::with_capacity(directory.prefix.len() + name.len() + spare);
+    bytes.extend_from_slice(&directory.prefix);
+    bytes.extend_from_slice(name);
+    Ok(bytes)
+}
+
+/// Returns whether an error says that there is nothing, or no directory, at a path.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
