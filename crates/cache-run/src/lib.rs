@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod depfile;
+pub mod environment;
 pub mod exec;
 pub mod flight;
 pub mod inputs;
