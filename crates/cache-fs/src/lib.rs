@@ -1,1 +1,75 @@
-//! cache-fs
+//! A content-addressed cache in a directory, shared by any number of threads and processes without a daemon.
+//!
+//! [`FsStore`] keeps [entries](cache_core::Entry) and blobs. Its promises, in this order: what cannot be proved right is
+//! a miss; a limit is a limit from the first put on; nothing waits for long.
+//!
+//! # The files layout, version 1
+//!
+//! | path | what |
+//! |---|---|
+//! | `CACHEDIR.TAG` | tells backup programs to leave the directory out |
+//! | `files-v1/format` | the text `vitte-cache files 1` and a newline |
+//! | `files-v1/entries/ab/<62 digits>` | an entry, in an [envelope](cache_core::envelope), under its key |
+//! | `files-v1/blobs/blake3/ab/<62 digits>` | a blob, its raw content, under its digest; `sha256` likewise |
+//! | `files-v1/tmp/ab-<bytes>-…` | what is being written, with the shard and the bytes that are reserved for it |
+//! | `files-v1/quarantine/` | damaged files, at most 32 and 64 MiB |
+//! | `files-v1/usage` | how much each shard holds |
+//! | `files-v1/evicted` | what went lately, so that a miss can say so |
+//! | `files-v1/evict.lock` | locked by the process that evicts |
+//!
+//! The version is in the name of the directory, so that two versions live side by side. Directories have mode 0700,
+//! files 0600. All numbers are little-endian. Names that are not of these forms are left alone.
+//!
+//! **Reading** opens a file without following links or waiting for pipes, reads it (never maps it: another process may
+//! cut it off), and verifies it: an entry by the checksum of its envelope and the key in it, a blob by its digest. What is
+//! wrong is moved into quarantine and is a miss.
+//!
+//! **Writing** makes room, creates a temporary file, adds to `usage`, writes, and renames the file to its place while it
+//! holds the lock of `usage`, so that what it replaces is subtracted exactly once. Nothing is forced onto the disk: a file
+//! that a power failure cut off fails its verification.
+//!
+//! **Recency** is the modification time of a file, set on writing and, if it is more than 30 seconds old, on use. Its
+//! microseconds tell the priority: 111 low, 222 normal, 333 high, anything else undecided.
+//!
+//! **Eviction** begins halfway between the low-water mark and a limit, a batch of shards at a time, and never removes what
+//! changed within the last minute. See [`Options::protect`].
+//!
+//! ## `usage`
+//!
+//! | offset | bytes | what |
+//! |--:|--:|---|
+//! | 0 | 8 | magic `VTCUSAGE` |
+//! | 8 | 4 | version, 1 |
+//! | 12 | 1 | shard at which eviction goes on |
+//! | 13 | 3 | 0 |
+//! | 16 | 8 | when a shard was last looked after, in milliseconds since 1970 |
+//! | 24 | 8 | bytes in quarantine |
+//! | 32 | 28 | 0 |
+//! | 60 | 4 | CRC32C of bytes 0 to 59 |
+//! | 64 | 256 × 32 | one record per shard |
+//!
+//! A record: bytes (8), entries (4), blobs (4), number of changes (4), 1 if it is known and 0 if it is to be counted
+//! (4), 0 (4), CRC32C of the 28 bytes before (4). A record whose check fails is to be counted.
+//!
+//! ## `evicted`
+//!
+//! 4096 slots of 24 bytes: the first 8 bytes of the address (the last of them xor the number of the hash function, for a
+//! blob), the time in milliseconds (8), CRC32C of these 16 bytes (4), 0 (4). The slot of an address is the number in its
+//! bytes 8 and 9, modulo 4096.
+//!
+//! # Limits of other systems
+//! Without `statvfs` (Windows) the free-space floor is not kept and the default limit is that of a large disk. Without
+//! file locks (some network file systems) two processes may evict at once, and `usage` is exact only after a shard was
+//! counted.
+
+mod async_store;
+mod disk;
+mod files;
+mod options;
+mod report;
+mod store;
+mod trust;
+
+pub use options::{DEFAULT_PROTECT, Layout, Options};
+pub use report::{Blob, GcReport, Lookup, Note, Usage, VerifyProgress, VerifyReport};
+pub use store::FsStore;

@@ -1,0 +1,172 @@
+//! [`Store`] for [`FsStore`].
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+
+use async_trait::async_trait;
+use cache_core::{
+    Body, Capabilities, Digest, Entry, Error, Key, ListFilter, Page, PutMode, PutOutcome, Result, Store,
+};
+
+use crate::FsStore;
+use crate::files::{BlobWriter, MAX_VALUE, NAME};
+
+/// From this many bytes on, reading or writing takes longer than moving it to another thread.
+const LARGE: u64 = 256 << 10;
+/// From this many items on, looking at each takes longer than moving it to another thread.
+const MANY: usize = 64;
+
+impl FsStore {
+    /// Runs `work` here if it is small or there is nowhere else, and else on a blocking thread of the runtime.
+    async fn run<T: Send + 'static>(
+        &self,
+        large: bool,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = self.clone();
+        run(large, move || work(&store)).await
+    }
+}
+
+#[cfg(feature = "tokio")]
+async fn run<T: Send + 'static>(large: bool, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let runtime = if large { tokio::runtime::Handle::try_current().ok() } else { None };
+    let Some(runtime) = runtime else { return work() };
+    runtime.spawn_blocking(work).await.unwrap_or_else(|error| {
+        if error.is_panic() {
+            std::panic::resume_unwind(error.into_panic());
+        }
+        let why = "the runtime is shutting down".to_owned();
+        Err(Error::Unavailable { store: NAME.to_owned(), why })
+    })
+}
+
+#[cfg(not(feature = "tokio"))]
+#[expect(clippy::unused_async, reason = "with the feature `tokio` it waits")]
+async fn run<T: Send + 'static>(_: bool, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    work()
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Store for FsStore {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::all(MAX_VALUE)
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Entry>> {
+        let large = self.engine().entry_len(key).is_some_and(|len| len >= LARGE);
+        let key = *key;
+        self.run(large, move |store| FsStore::get(store, &key).map(crate::Lookup::into_entry)).await
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>> {
+        let keys = keys.to_vec();
+        self.run(keys.len() >= MANY, move |store| {
+            keys.iter().map(|key| FsStore::get(store, key).map(crate::Lookup::into_entry)).collect()
+        })
+        .await
+    }
+
+    async fn put(&self, key: &Key, entry: &Entry, mode: PutMode) -> Result<PutOutcome> {
+        if (entry.value.len() as u64) < LARGE && entry.outputs.len() < MANY {
+            return FsStore::put(self, key, entry, mode);
+        }
+        let (key, entry) = (*key, entry.clone());
+        self.run(true, move |store| FsStore::put(store, &key, &entry, mode)).await
+    }
+
+    async fn remove(&self, key: &Key) -> Result<bool> {
+        FsStore::remove(self, key)
+    }
+
+    async fn list(&self, filter: &ListFilter, after: Option<&str>, limit: usize) -> Result<Page> {
+        let (filter, after) = (filter.clone(), after.map(str::to_owned));
+        self.run(true, move |store| FsStore::list(store, &filter, after.as_deref(), limit)).await
+    }
+
+    async fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>> {
+        let digests = digests.to_vec();
+        self.run(digests.len() >= MANY, move |store| Ok(FsStore::missing(store, &digests))).await
+    }
+
+    async fn read(&self, digest: &Digest, range: Option<Range<u64>>) -> Result<Option<Body>> {
+        let large = self.engine().blob_len(digest).is_some_and(|len| len >= LARGE);
+        let digest = *digest;
+        self.run(large, move |store| {
+            if large { read_as_file(store, &digest, range) } else { read_in_memory(store, &digest, range) }
+        })
+        .await
+    }
+
+    async fn write(&self, digest: &Digest, len: u64, body: Body) -> Result<()> {
+        let digest = *digest;
+        if self.engine().has_blob(&digest, Some(len)) {
+            self.engine().deduplicated(&digest, len);
+            return Ok(());
+        }
+        let large = len >= LARGE;
+        let mut body = match body {
+            Body::File { file, len: there, .. } => {
+                return self.run(large, move |store| write_file(store, &digest, len, &file, there)).await;
+            }
+            other => other,
+        };
+        let start = move |store: &Self| {
+            BlobWriter::new(store.engine(), digest.function(), Some(digest), Some(len), 0)
+        };
+        let mut writer = self.run(large, start).await?;
+        while let Some(piece) = body.next().await? {
+            writer = run(piece.len() as u64 >= LARGE, move || writer.write(&piece).map(|()| writer)).await?;
+        }
+        run(large, move || writer.finish()).await?;
+        Ok(())
+    }
+
+    async fn delete(&self, digest: &Digest) -> Result<bool> {
+        self.delete_blob(digest)
+    }
+
+    /// There is nothing to finish: what was acknowledged is in its place.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn write_file(store: &FsStore, digest: &Digest, len: u64, file: &File, there: u64) -> Result<()> {
+    // A file that is longer than announced is not read to its end.
+    let reader = file.take(there.min(len.saturating_add(1)));
+    store.engine().write_blob_from(digest.function(), Some(*digest), Some(len), 0, reader).map(drop)
+}
+
+fn read_in_memory(store: &FsStore, digest: &Digest, range: Option<Range<u64>>) -> Result<Option<Body>> {
+    // It may have been replaced by something larger meanwhile, which then is no blob of ours but damaged.
+    let content = store.read_blob(digest, u64::MAX)?;
+    Ok(content.map(|content| {
+        let range = clamp(range, content.len() as u64);
+        Body::Bytes(content.slice(range.start as usize..range.end as usize))
+    }))
+}
+
+fn read_as_file(store: &FsStore, digest: &Digest, range: Option<Range<u64>>) -> Result<Option<Body>> {
+    let Some(mut blob) = store.open_blob(digest)? else { return Ok(None) };
+    let range = clamp(range, blob.len);
+    if range.start > 0 {
+        blob.file.seek(SeekFrom::Start(range.start)).map_err(|e| Error::io("cannot read", &blob.path, e))?;
+    }
+    // The path leads to the whole blob, so it only goes with the whole.
+    let path = (range.end - range.start == blob.len).then_some(blob.path);
+    Ok(Some(Body::File { file: blob.file, len: range.end - range.start, path }))
+}
+
+/// Returns the part of `range` that lies within `len`.
+fn clamp(range: Option<Range<u64>>, len: u64) -> Range<u64> {
+    let range = range.unwrap_or(0..len);
+    let end = range.end.min(len);
+    range.start.min(end)..end
+}

@@ -1,0 +1,377 @@
+//! The file `usage`: how much each shard holds, so that a put knows the total without listing anything.
+//!
+//! A writer adds what it is about to write before it writes, and subtracts what it replaced afterwards; a process
+//! that dies in between leaves a total that is too high, never too low. A visit of the shard counts it anew. The lock
+//! is only ever tried for a moment: a process that was stopped while it held it must not stop the others. Who goes on
+//! without the lock marks the shard as unknown, and the next visit counts it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cache_core::{Timestamp, crc32c};
+
+use super::address::SHARDS;
+
+const MAGIC: [u8; 8] = *b"VTCUSAGE";
+const VERSION: u32 = 1;
+const HEADER: usize = 64;
+const RECORD: usize = 32;
+const SIZE: usize = HEADER + SHARDS * RECORD;
+/// What the store needs besides shards, in bytes: the ledger, the table of what was evicted, the marker, the tag and
+/// eight directories of one block each.
+pub(super) const FIXED: u64 = 160 << 10;
+/// How long the lock is tried for. Whoever holds it needs microseconds.
+const LOCK_PATIENCE: Duration = Duration::from_millis(20);
+/// Pause between two tries; it doubles each time.
+const LOCK_PAUSE: Duration = Duration::from_micros(50);
+
+/// The ledger of a store.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    path: PathBuf,
+    read_only: bool,
+    // Threads of one process share an open file, and with it its lock; this keeps them apart.
+    file: Mutex<Option<File>>,
+}
+
+impl Ledger {
+    pub(super) fn new(path: PathBuf, read_only: bool) -> Self {
+        Self { path, read_only, file: Mutex::new(None) }
+    }
+
+    /// Returns what the ledger says now, which may change at once.
+    pub(super) fn read(&self) -> Books {
+        let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.open(&mut slot) {
+            Some(file) => Books::read(file).0,
+            None => Books::default(),
+        }
+    }
+
+    /// Lets `change` look at the ledger and change it while nobody else does.
+    ///
+    /// If that cannot be had in a moment, `change` is called all the same, and what it changes is marked as unknown.
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut Books) -> T) -> T {
+        let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = self.open(&mut slot) else { return change(&mut Books::default()) };
+        let lock = Lock::within(file, LOCK_PATIENCE);
+        let (mut books, whole) = Books::read(file);
+        let before = books.clone();
+        let out = change(&mut books);
+        // A ledger that cannot be written is out of date until the next visit of each shard; nothing depends on more.
+        let _ = books.write(&before, whole, lock.is_some(), file);
+        drop(lock);
+        out
+    }
+
+    /// Opens the file, or opens it again if somebody removed it.
+    fn open<'a>(&self, slot: &'a mut Option<File>) -> Option<&'a File> {
+        if slot.as_ref().is_some_and(is_unlinked) {
+            *slot = None;
+        }
+        if slot.is_none() {
+            let mut options = OpenOptions::new();
+            options.read(true);
+            if !self.read_only {
+                options.write(true).create(true).truncate(false);
+                #[cfg(unix)]
+                std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            }
+            let opened = options.open(&self.path).or_else(|_| File::open(&self.path));
+            *slot = opened.ok().filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
+        }
+        slot.as_ref()
+    }
+}
+
+#[cfg(unix)]
+fn is_unlinked(file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().is_ok_and(|meta| meta.nlink() == 0)
+}
+
+/// Where an open file cannot be removed, there is nothing to notice.
+#[cfg(not(unix))]
+fn is_unlinked(_: &File) -> bool {
+    false
+}
+
+/// A lock on a file, until it is dropped.
+struct Lock<'a>(&'a File);
+
+impl<'a> Lock<'a> {
+    /// Takes the lock if it can be had within `patience`.
+    fn within(file: &'a File, patience: Duration) -> Option<Self> {
+        let start = Instant::now();
+        let mut pause = LOCK_PAUSE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Some(Self(file)),
+                Err(TryLockError::WouldBlock) if start.elapsed() < patience => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(patience);
+                }
+                // Busy for too long, or a file system without locks.
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+/// What is known about one shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) bytes: u64,
+    pub(super) entries: u32,
+    pub(super) blobs: u32,
+    /// Grows with each change, so that a count can tell whether anything happened meanwhile.
+    pub(super) seq: u32,
+    /// Whether the numbers are those of the whole shard. If not, they are those of what came since.
+    pub(super) known: bool,
+}
+
+impl Record {
+    pub(super) fn add(&mut self, bytes: u64, entries: u32, blobs: u32) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.entries = self.entries.saturating_add(entries);
+        self.blobs = self.blobs.saturating_add(blobs);
+        self.seq = self.seq.wrapping_add(1);
+    }
+
+    pub(super) fn subtract(&mut self, bytes: u64, entries: u32, blobs: u32) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.entries = self.entries.saturating_sub(entries);
+        self.blobs = self.blobs.saturating_sub(blobs);
+        self.seq = self.seq.wrapping_add(1);
+    }
+
+    fn decode(bytes: &[u8; RECORD]) -> Option<Self> {
+        if crc32c(&bytes[..28]).to_le_bytes() != bytes[28..] {
+            return None;
+        }
+        let u32_at = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        Some(Self {
+            bytes: u64::from_le_bytes(std::array::from_fn(|i| bytes[i])),
+            entries: u32_at(8),
+            blobs: u32_at(12),
+            seq: u32_at(16),
+            known: u32_at(20) == 1,
+        })
+    }
+
+    fn encode(&self) -> [u8; RECORD] {
+        let mut out = [0; RECORD];
+        out[..8].copy_from_slice(&self.bytes.to_le_bytes());
+        out[8..12].copy_from_slice(&self.entries.to_le_bytes());
+        out[12..16].copy_from_slice(&self.blobs.to_le_bytes());
+        out[16..20].copy_from_slice(&self.seq.to_le_bytes());
+        out[20..24].copy_from_slice(&u32::from(self.known).to_le_bytes());
+        let crc = crc32c(&out[..28]);
+        out[28..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+}
+
+/// The content of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Books {
+    /// The shard at which eviction goes on.
+    pub(super) cursor: u8,
+    /// When a put last looked after a shard without need.
+    pub(super) tended: Timestamp,
+    /// Bytes in quarantine.
+    pub(super) aside: u64,
+    pub(super) shards: Vec<Record>,
+}
+
+/// The sums of a ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) bytes: u64,
+    pub(super) entries: u64,
+    pub(super) blobs: u64,
+    /// Number of shards whose content was estimated.
+    pub(super) unknown: usize,
+}
+
+impl Default for Books {
+    fn default() -> Self {
+        Self { cursor: 0, tended: Timestamp::default(), aside: 0, shards: vec![Record::default(); SHARDS] }
+    }
+}
+
+impl Books {
+    pub(super) fn shard(&mut self, shard: u8) -> &mut Record {
+        &mut self.shards[usize::from(shard)]
+    }
+
+    /// Returns the sums for the whole store. Shards spread evenly, so one that is not known counts as the mean of the others.
+    pub(super) fn totals(&self) -> Totals {
+        let sum = |known: bool, of: fn(&Record) -> u64| {
+            self.shards.iter().filter(|record| record.known == known).map(of).fold(0, u64::saturating_add)
+        };
+        let unknown = self.shards.iter().filter(|record| !record.known).count();
+        let known = (SHARDS - unknown) as u64;
+        let total = |of: fn(&Record) -> u64| {
+            let counted = sum(true, of);
+            let estimate = counted.checked_div(known).unwrap_or(0).saturating_mul(unknown as u64);
+            counted.saturating_add(estimate.max(sum(false, of)))
+        };
+        Totals {
+            bytes: total(|record| record.bytes).saturating_add(self.aside).saturating_add(FIXED),
+            entries: total(|record| record.entries.into()),
+            blobs: total(|record| record.blobs.into()),
+            unknown,
+        }
+    }
+
+    /// Returns what `file` holds, and whether its header is whole. Each part that is not is as if new.
+    fn read(mut file: &File) -> (Self, bool) {
+        let mut bytes = Vec::with_capacity(SIZE);
+        let mut books = Self::default();
+        if file.seek(SeekFrom::Start(0)).and_then(|_| file.take(SIZE as u64).read_to_end(&mut bytes)).is_err()
+        {
+            return (books, false);
+        }
+        let Some(header) = bytes.first_chunk::<HEADER>() else { return (books, false) };
+        let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
+        let whole = header[..8] == MAGIC
+            && header[8..12] == VERSION.to_le_bytes()
+            && header[60..] == crc32c(&header[..60]).to_le_bytes();
+        if whole {
+            books.cursor = header[12];
+            books.tended = Timestamp::from_millis(u64_at(16));
+            books.aside = u64_at(24);
+        }
+        let (records, _) = bytes[HEADER..].as_chunks::<RECORD>();
+        for (shard, record) in books.shards.iter_mut().zip(records) {
+            *shard = Record::decode(record).unwrap_or_default();
+        }
+        (books, whole)
+    }
+
+    fn header(&self) -> [u8; HEADER] {
+        let mut out = [0; HEADER];
+        out[..8].copy_from_slice(&MAGIC);
+        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        out[12] = self.cursor;
+        out[16..24].copy_from_slice(&self.tended.as_millis().to_le_bytes());
+        out[24..32].copy_from_slice(&self.aside.to_le_bytes());
+        let crc = crc32c(&out[..60]);
+        out[60..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Writes what differs from `before`: records that grew first, so that a crash in between counts too much.
+    fn write(&mut self, before: &Self, whole: bool, locked: bool, mut file: &File) -> io::Result<()> {
+        let mut at = |at: usize, bytes: &[u8]| {
+            file.seek(SeekFrom::Start(at as u64))?;
+            file.write_all(bytes)
+        };
+        let mut changed: Vec<usize> = (0..SHARDS).filter(|&i| self.shards[i] != before.shards[i]).collect();
+        changed.sort_by_key(|&i| self.shards[i].bytes < before.shards[i].bytes);
+        for i in changed {
+            let record = &mut self.shards[i];
+            record.known &= locked;
+            at(HEADER + i * RECORD, &record.encode())?;
+        }
+        if !whole || self.header() != before.header() {
+            at(0, &self.header())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger() -> (tempfile::TempDir, Ledger) {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(dir.path().join("usage"), false);
+        (dir, ledger)
+    }
+
+    fn fill(ledger: &Ledger) {
+        ledger.update(|books| {
+            for shard in 0..=255 {
+                *books.shard(shard) = Record { bytes: 100, entries: 1, blobs: 2, seq: 0, known: true };
+            }
+        });
+    }
+
+    #[test]
+    fn changes_are_there_for_the_next_process() {
+        let (dir, ledger) = ledger();
+        fill(&ledger);
+        ledger.update(|books| {
+            books.shard(7).add(11, 1, 0);
+            (books.cursor, books.aside) = (9, 1000);
+        });
+        let books = Ledger::new(dir.path().join("usage"), true).read();
+        assert_eq!((books.cursor, books.shards[7].seq), (9, 1));
+        assert_eq!(
+            books.totals(),
+            Totals { bytes: FIXED + 25_600 + 11 + 1000, entries: 257, blobs: 512, unknown: 0 }
+        );
+    }
+
+    #[test]
+    fn what_is_torn_is_unknown_and_estimated() {
+        let (dir, ledger) = ledger();
+        fill(&ledger);
+        let path = dir.path().join("usage");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[HEADER + 3] ^= 1;
+        std::fs::write(&path, &bytes[..SIZE - 40]).unwrap();
+        let totals = ledger.read().totals();
+        assert_eq!(totals, Totals { bytes: FIXED + 25_600, entries: 256, blobs: 512, unknown: 3 });
+    }
+
+    #[test]
+    fn without_the_lock_a_shard_becomes_unknown() {
+        let (dir, ledger) = ledger();
+        fill(&ledger);
+        let other = File::open(dir.path().join("usage")).unwrap();
+        other.lock().unwrap();
+        ledger.update(|books| books.shard(3).add(50, 0, 1));
+        drop(other);
+        let books = ledger.read();
+        assert!(!books.shards[3].known && books.shards[4].known);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_removed_ledger_is_made_again() {
+        let (dir, ledger) = ledger();
+        fill(&ledger);
+        std::fs::remove_file(dir.path().join("usage")).unwrap();
+        assert_eq!(ledger.read().totals().unknown, SHARDS);
+        ledger.update(|books| books.shard(0).add(1, 0, 1));
+        assert_eq!(Ledger::new(dir.path().join("usage"), true).read().shards[0].bytes, 1);
+    }
+
+    #[test]
+    fn every_flipped_byte_leaves_a_ledger_that_works() {
+        let (dir, ledger) = ledger();
+        fill(&ledger);
+        let path = dir.path().join("usage");
+        let good = std::fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0xff;
+            std::fs::write(&path, &bad).unwrap();
+            let totals = ledger.read().totals();
+            assert!(totals.bytes == FIXED + 25_600 && totals.unknown <= 1, "{at}: {totals:?}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Writing: a temporary file with a reservation, which becomes visible whole or not at all.
+//!
+//! Nothing is forced onto the disk: what a power failure leaves behind is verified when it is read, and a miss if it is
+//! not whole. Waiting for the disk at each put would cost more than the cache saves.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use cache_core::{Error, PutMode, PutOutcome, Result};
+use tempfile::NamedTempFile;
+
+use super::Files;
+use super::address::{Address, Space};
+use super::evict::EMPTY_DIR;
+use super::item::{self, Rank, Recency, cost};
+use super::room::{Demand, Verdict};
+use crate::trust::create_private_dir;
+
+/// How often a put tries again when others take the room that it has just made.
+const ATTEMPTS: u32 = 4;
+
+/// A file that is being written. Dropped, it is gone, and so is its reservation.
+#[derive(Debug)]
+pub(super) struct Temp {
+    files: Arc<Files>,
+    /// Nothing only once it is published.
+    file: Option<NamedTempFile>,
+    /// The shard that the reservation is made in.
+    shard: u8,
+    reserved: Demand,
+    /// Whether room was made on a full disk already: once is enough.
+    relieved: bool,
+}
+
+/// Returns the shard and the reservation in the name of a temporary file.
+///
+/// They are in the name so that whoever counts the shard while the file is being written, or after its writer died,
+/// counts what is on its way.
+pub(super) fn parse_name(name: &str) -> Option<(u8, u64)> {
+    let (shard, rest) = name.split_once('-')?;
+    let (reserved, _) = rest.split_once('-')?;
+    Some((u8::from_str_radix(shard, 16).ok()?, reserved.parse().ok()?))
+}
+
+impl Temp {
+    /// Makes room for `len` bytes under `address`, or somewhere if that is not known yet, and creates the file.
+    pub(super) fn create(files: &Arc<Files>, space: Space, id: Option<u8>, len: u64) -> Result<Self> {
+        files.writable()?;
+        let shard = id.unwrap_or(0);
+        let needs_dir = id.is_none_or(|shard| !space.shard_dir(&files.root, shard).exists());
+        let reserved = Demand {
+            bytes: cost(len).saturating_add(if needs_dir { EMPTY_DIR } else { 0 }),
+            entries: u64::from(space == Space::Entries),
+        };
+        let mut relieved = false;
+        for _ in 0..ATTEMPTS {
+            files.make_room(reserved)?;
+            let file = match files.create_temporary(shard, reserved.bytes) {
+                Err(e) if item::is_full(&e) && !relieved => {
+                    relieved = true;
+                    files.make_room_on_disk(reserved.bytes);
+                    continue;
+                }
+                created => created
+                    .map_err(|e| files.write_error("cannot create a file in", &files.root.join("tmp"), e))?,
+            };
+            if files.reserve(shard, reserved) {
+                return Ok(Self { files: Arc::clone(files), file: Some(file), shard, reserved, relieved });
+            }
+        }
+        Err(files
+            .full("other processes fill it faster than room can be made; raise the size limit".to_owned()))
+    }
+
+    /// Makes room for so many bytes more.
+    pub(super) fn grow(&mut self, bytes: u64) -> Result<()> {
+        let demand = Demand { bytes, entries: 0 };
+        for _ in 0..ATTEMPTS {
+            self.files.make_room(demand)?;
+            if self.files.reserve(self.shard, demand) {
+                self.reserved.bytes = self.reserved.bytes.saturating_add(bytes);
+                return Ok(());
+            }
+        }
+        Err(self
+            .files
+            .full("other processes fill it faster than room can be made; raise the size limit".to_owned()))
+    }
+
+    /// Returns the open file.
+    pub(super) fn file(&self) -> Result<&File> {
+        self.file
+            .as_ref()
+            .map(NamedTempFile::as_file)
+            .ok_or_else(|| Error::Invalid("written already".to_owned()))
+    }
+
+    /// Writes all of `bytes`; evicts once if the disk is full, and then gives up.
+    pub(super) fn write_all(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match self.file()?.write(bytes) {
+                Ok(0) => return Err(self.error(io::ErrorKind::WriteZero.into())),
+                Ok(written) => bytes = &bytes[written..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if item::is_full(&e) && !self.relieved => {
+                    self.relieved = true;
+                    // What is still to come is reserved; what was written has its room.
+                    self.files.make_room_on_disk(self.reserved.bytes.max(bytes.len() as u64));
+                }
+                Err(e) => return Err(self.error(e)),
+            }
+        }
+        Ok(())
+    }
+
+    fn error(&self, source: io::Error) -> Error {
+        let tmp = self.files.root.join("tmp");
+        let path = self.file.as_ref().map_or(tmp.as_path(), |file| file.path());
+        self.files.write_error("cannot write", path, source)
+    }
+
+    /// Makes the file visible under `address`, with `len` bytes.
+    pub(super) fn publish(
+        mut self,
+        address: &Address,
+        len: u64,
+        rank: Rank,
+        mode: PutMode,
+    ) -> Result<PutOutcome> {
+        let files = Arc::clone(&self.files);
+        let Some(file) = self.file.take() else { return Ok(PutOutcome::Present) };
+        // A failure costs recency, not content.
+        let _ = Recency { used: files.clock.now(), rank }.write(file.as_file());
+        let path = files.path(address);
+        let dir = address.space.shard_dir(&files.root, address.shard());
+        let is_entry = address.space == Space::Entries;
+        let counts = |there: bool| (u32::from(there && is_entry), u32::from(there && !is_entry));
+        let published = files.ledger.update(|books| {
+            // The lock makes this exact: nobody else replaces or removes the old file at the same time.
+            let old = path.symlink_metadata().ok().filter(fs::Metadata::is_file);
+            let (made_dir, moved) = rename(file, &dir, &path, mode);
+            if moved.is_ok() {
+                let (entries, blobs) = counts(true);
+                let dir = if made_dir { EMPTY_DIR } else { 0 };
+                books.shard(address.shard()).add(cost(len).saturating_add(dir), entries, blobs);
+                let (entries, blobs) = counts(old.is_some());
+                books.shard(address.shard()).subtract(old.map_or(0, |old| cost(old.len())), entries, blobs);
+            }
+            books.shard(self.shard).subtract(self.reserved.bytes, self.reserved.entries as u32, 0);
+            moved
+        });
+        self.reserved = Demand::default();
+        match published {
+            Ok(()) => Ok(PutOutcome::Stored),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && mode == PutMode::IfAbsent => {
+                Ok(PutOutcome::Present)
+            }
+            Err(e) => Err(files.write_error("cannot write", &path, e)),
+        }
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        drop(self.file.take());
+        if self.reserved != Demand::default() {
+            let (shard, reserved) = (self.shard, self.reserved);
+            self.files.ledger.update(|books| {
+                books.shard(shard).subtract(reserved.bytes, reserved.entries as u32, 0);
+            });
+        }
+    }
+}
+
+/// Moves `file` to `path`, in `dir`, which may be missing or go away; returns whether it made the directory.
+fn rename(file: NamedTempFile, dir: &Path, path: &Path, mode: PutMode) -> (bool, io::Result<()>) {
+    let persist = |file: NamedTempFile| match mode {
+        PutMode::Overwrite => file.persist(path),
+        PutMode::IfAbsent => file.persist_noclobber(path),
+    };
+    match persist(file) {
+        Ok(_) => (false, Ok(())),
+        Err(failed) if failed.error.kind() == io::ErrorKind::NotFound => {
+            if let Err(e) = create_private_dir(dir) {
+                return (false, Err(e));
+            }
+            (true, persist(failed.file).map(drop).map_err(|failed| failed.error))
+        }
+        Err(failed) => (false, Err(failed.error)),
+    }
+}
+
+impl Files {
+    /// Creates an empty temporary file, and the directory for it if somebody removed it.
+    fn create_temporary(&self, shard: u8, reserved: u64) -> io::Result<NamedTempFile> {
+        let dir = self.root.join("tmp");
+        let create =
+            || tempfile::Builder::new().prefix(&format!("{shard:02x}-{reserved}-")).tempfile_in(&dir);
+        match create() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.create_layout().map_err(io::Error::other)?;
+                create()
+            }
+            created => created,
+        }
+    }
+
+    /// Adds `demand` to a shard if it fits.
+    fn reserve(&self, shard: u8, demand: Demand) -> bool {
+        self.ledger.update(|books| {
+            let totals = books.totals();
+            let fits = !matches!(self.judge(totals, demand), Verdict::Over(_));
+            if fits {
+                books.shard(shard).add(demand.bytes, demand.entries as u32, 0);
+            }
+            fits
+        })
+    }
+
+    /// Returns the error for a write that failed on `path`.
+    pub(super) fn write_error(&self, what: &str, path: &Path, source: io::Error) -> Error {
+        if item::is_full(&source) {
+            let why = format!(
+                "{what} {} ({source}); free some space on the disk or raise the quota",
+                path.display()
+            );
+            return self.full(why);
+        }
+        Error::io(what, path, source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_reservation_is_in_the_name() {
+        assert_eq!(super::parse_name("ff-4256-Xy_-z"), Some((0xff, 4256)));
+        for foreign in ["", "ff", "ff-", "100-1-a", "zz-1-a", "ff--a", "ff-x-a"] {
+            assert_eq!(super::parse_name(foreign), None, "{foreign}");
+        }
+    }
+}

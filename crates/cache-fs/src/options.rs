@@ -1,0 +1,54 @@
+//! How a store is opened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::{Clock, Observers, Policy, SystemClock};
+
+/// What was used within this time is never evicted unless [`Options::protect`] says otherwise: a build that has just
+/// looked something up is about to read it.
+pub const DEFAULT_PROTECT: Duration = Duration::from_mins(1);
+
+/// How the content of a store lies on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Layout {
+    /// What suits the disk best; at present [`Files`](Self::Files) everywhere.
+    #[default]
+    Auto,
+    /// One file per entry and per blob: works on every file system, network file systems included.
+    Files,
+}
+
+/// How a store is opened. The default is right for a cache of one's own on a local disk.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The limits; if nothing, [`Policy::for_disk`] of the disk that the directory is on.
+    pub policy: Option<Policy>,
+    /// Whether a directory is used although somebody else owns it or anybody may write to it.
+    pub trust_dir: bool,
+    /// Whether the directory is only read: nothing is written, touched, or put aside.
+    pub read_only: bool,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Who is told what happens.
+    pub observers: Observers,
+    /// How the content lies on the disk.
+    pub layout: Layout,
+    /// What was used within this time is never evicted. It goes by the clock of the file system, not by `clock`.
+    pub protect: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            policy: None,
+            trust_dir: false,
+            read_only: false,
+            clock: Arc::new(SystemClock),
+            observers: Observers::default(),
+            layout: Layout::Auto,
+            protect: DEFAULT_PROTECT,
+        }
+    }
+}

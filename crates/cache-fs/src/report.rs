@@ -1,0 +1,119 @@
+//! What the operations of a store answer.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use cache_core::{Entry, MissReason};
+
+/// What was found under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is returned once and taken apart at once; a box would cost more"
+)]
+pub enum Lookup {
+    /// The entry, whole: every blob that it names is there.
+    Hit(Entry),
+    /// Nothing, and why.
+    Miss(MissReason),
+}
+
+impl Lookup {
+    /// Returns the entry, if there is one.
+    pub fn into_entry(self) -> Option<Entry> {
+        match self {
+            Self::Hit(entry) => Some(entry),
+            Self::Miss(_) => None,
+        }
+    }
+}
+
+/// An open blob whose content was just verified.
+#[derive(Debug)]
+pub struct Blob {
+    /// The file, positioned at its start.
+    pub file: File,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Where it can be opened again until it is evicted. Never a path to write to.
+    pub path: PathBuf,
+}
+
+/// How full a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Bytes on disk, the store's own bookkeeping included. Never less than what is really used, short of a power
+    /// failure.
+    pub bytes: u64,
+    /// Number of entries.
+    pub entries: u64,
+    /// Number of blobs.
+    pub blobs: u64,
+    /// The limit, if there is one.
+    pub max_bytes: Option<u64>,
+    /// Bytes that are free on the disk, if the system tells.
+    pub free: Option<u64>,
+}
+
+/// What a full collection did, or would do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GcReport {
+    /// Entries whose time was over.
+    pub expired: u64,
+    /// Entries and blobs that were not used for too long.
+    pub aged: u64,
+    /// Entries that could not be used: damaged, or naming blobs that are gone.
+    pub broken: u64,
+    /// Blobs that no entry names.
+    pub unreferenced: u64,
+    /// Entries and blobs that had to go to keep the limits. A dry run estimates it.
+    pub evicted: u64,
+    /// Temporary files that a process left behind when it died.
+    pub leftovers: u64,
+    /// Bytes freed by all of these.
+    pub bytes: u64,
+}
+
+/// What a check of every byte found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Entries that were read.
+    pub entries: u64,
+    /// Blobs that were read.
+    pub blobs: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Number of damaged entries and blobs.
+    pub corrupt: u64,
+    /// Number of entries that name a blob which is not there or is damaged.
+    pub incomplete: u64,
+    /// Number of entries that a newer version wrote; they were left alone.
+    pub newer: u64,
+    /// What is wrong with what, for the first of them.
+    pub details: Vec<String>,
+}
+
+/// How far a check has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyProgress {
+    /// Steps done.
+    pub done: u32,
+    /// Steps in all; each is about the same amount of work.
+    pub of: u32,
+    /// Bytes read so far.
+    pub bytes: u64,
+}
+
+/// A file of the store, for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Note {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What a person may want to know about it.
+    pub text: String,
+}
