@@ -27,9 +27,16 @@ impl Fingerprint {
     }
 }
 
+impl fmt::Display for Fingerprint {
+    /// Writes 32 hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "xxh3:{:032x}", self.0)
+        write!(f, "xxh3:{self}")
     }
 }
 

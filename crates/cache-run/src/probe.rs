@@ -97,3 +97,37 @@ fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    const SMALL: Limits = Limits { time: Duration::from_secs(20), bytes: 1000 };
+
+    fn sh(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn both_streams_and_the_code_are_heard() {
+        let said = run(&mut sh("echo out; echo err >&2; exit 3"), SMALL).unwrap();
+        assert_eq!((&said.stdout[..], &said.stderr[..], said.code), (&b"out\n"[..], &b"err\n"[..], Some(3)));
+        assert_eq!(run(&mut sh("kill -9 $$"), SMALL).unwrap().code, None);
+    }
+
+    #[test]
+    fn what_does_not_end_is_ended_with_all_that_it_started() {
+        let limits = Limits { time: Duration::from_millis(50), ..SMALL };
+        assert!(matches!(run(&mut sh("sleep 1000 & sleep 1000"), limits), Err(ProbeError::TimedOut(_))));
+        // Its streams are closed, yet it lives on.
+        assert!(matches!(run(&mut sh("exec >&- 2>&-; sleep 1000"), limits), Err(ProbeError::TimedOut(_))));
+    }
+
+    #[test]
+    fn endless_output_is_cut_off() {
+        assert!(matches!(run(&mut sh("yes"), SMALL), Err(ProbeError::TooMuch(1000))));
+        assert!(matches!(run(&mut Command::new("/nonexistent/x"), SMALL), Err(ProbeError::Start(_))));
+    }
+}
