@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use cache_core::{
@@ -18,6 +19,14 @@ const LARGE: u64 = 256 << 10;
 const MANY: usize = 64;
 
 impl FsStore {
+    /// Refuses to go on after [`close`](Store::close).
+    fn ensure_open(&self) -> Result<()> {
+        if self.engine().closed.load(Ordering::Acquire) {
+            return Err(Error::Closed { store: format!("the cache at {}", self.dir().display()) });
+        }
+        Ok(())
+    }
+
     /// Runs `work` here if it is small or there is nowhere else, and else on a blocking thread of the runtime.
     async fn run<T: Send + 'static>(
         &self,
@@ -60,12 +69,14 @@ impl Store for FsStore {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>> {
+        self.ensure_open()?;
         let large = self.engine().entry_len(key).is_some_and(|len| len >= LARGE);
         let key = *key;
         self.run(large, move |store| FsStore::get(store, &key).map(crate::Lookup::into_entry)).await
     }
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>> {
+        self.ensure_open()?;
         let keys = keys.to_vec();
         self.run(keys.len() >= MANY, move |store| {
             keys.iter().map(|key| FsStore::get(store, key).map(crate::Lookup::into_entry)).collect()
@@ -74,6 +85,7 @@ impl Store for FsStore {
     }
 
     async fn put(&self, key: &Key, entry: &Entry, mode: PutMode) -> Result<PutOutcome> {
+        self.ensure_open()?;
         if (entry.value.len() as u64) < LARGE && entry.outputs.len() < MANY {
             return FsStore::put(self, key, entry, mode);
         }
@@ -82,20 +94,24 @@ impl Store for FsStore {
     }
 
     async fn remove(&self, key: &Key) -> Result<bool> {
+        self.ensure_open()?;
         FsStore::remove(self, key)
     }
 
     async fn list(&self, filter: &ListFilter, after: Option<&str>, limit: usize) -> Result<Page> {
+        self.ensure_open()?;
         let (filter, after) = (filter.clone(), after.map(str::to_owned));
         self.run(true, move |store| FsStore::list(store, &filter, after.as_deref(), limit)).await
     }
 
     async fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>> {
+        self.ensure_open()?;
         let digests = digests.to_vec();
         self.run(digests.len() >= MANY, move |store| Ok(FsStore::missing(store, &digests))).await
     }
 
     async fn read(&self, digest: &Digest, range: Option<Range<u64>>) -> Result<Option<Body>> {
+        self.ensure_open()?;
         let large = self.engine().blob_len(digest).is_some_and(|len| len >= LARGE);
         let digest = *digest;
         self.run(large, move |store| {
@@ -105,6 +121,7 @@ impl Store for FsStore {
     }
 
     async fn write(&self, digest: &Digest, len: u64, body: Body) -> Result<()> {
+        self.ensure_open()?;
         let digest = *digest;
         if self.engine().has_blob(&digest, Some(len)) {
             self.engine().deduplicated(&digest, len);
@@ -129,11 +146,14 @@ impl Store for FsStore {
     }
 
     async fn delete(&self, digest: &Digest) -> Result<bool> {
+        self.ensure_open()?;
         self.delete_blob(digest)
     }
 
-    /// There is nothing to finish: what was acknowledged is in its place.
+    /// There is nothing to finish: what was acknowledged is in its place. Clones of the store are closed as well, for
+    /// users of this trait.
     async fn close(&self) -> Result<()> {
+        self.engine().closed.store(true, Ordering::Release);
         Ok(())
     }
 }

@@ -99,7 +99,7 @@ mod tests {
         for address in [
             Address::blob(&Digest::blake3(b"x")),
             Address::blob(&Digest::sha256(b"x")),
-            Address::entry(&Key::from_bytes([7; 32])),
+            Address::entry(&Key::from_bytes([0xab; 32])),
         ] {
             let path = address.path(Path::new("root"));
             assert!(path.starts_with(address.space.shard_dir(Path::new("root"), address.shard())));

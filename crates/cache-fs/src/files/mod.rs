@@ -61,6 +61,8 @@ pub(crate) struct Files {
     evicted: Evicted,
     /// Whether the file system has refused to clone files; it will not learn it meanwhile.
     no_reflinks: AtomicBool,
+    /// Whether the store was closed through the trait.
+    pub(crate) closed: AtomicBool,
 }
 
 impl Files {
@@ -92,6 +94,7 @@ impl Files {
             read_only: options.read_only,
             protect: options.protect,
             no_reflinks: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         };
         if !files.has_marker()? && !files.read_only {
             files.create_layout()?;
