@@ -260,8 +260,8 @@ impl<'a> Parts<'a> {
         if shim::is_shim(program, &real) {
             self.shim(program)?;
         }
-        if let Some((interpreter, rest)) = self.interpreter(&real)? {
-            self.program(&interpreter, &rest, depth + 1)?;
+        if let Some((program, rest)) = interpreter(&real)? {
+            self.program(&program, &rest, depth + 1)?;
         }
         if is_launcher(&real) || is_launcher(program) {
             for (at, arg) in args.iter().enumerate().take(MAX_LAUNCHER_ARGS) {
@@ -273,19 +273,6 @@ impl<'a> Parts<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Returns the interpreter that the script `path` names and the arguments it gets, if it is a script.
-    fn interpreter(&self, path: &Path) -> Result<Option<(PathBuf, Vec<OsString>)>, InputError> {
-        let fail = |error| InputError::io(path, error);
-        let mut head = Vec::new();
-        File::open(path).map_err(fail)?.take(SHEBANG).read_to_end(&mut head).map_err(fail)?;
-        let Some(line) = head.strip_prefix(b"#!") else { return Ok(None) };
-        let line = String::from_utf8_lossy(line.split(|&byte| byte == b'\n').next().unwrap_or_default());
-        let mut words = line.split_whitespace().map(OsString::from);
-        let Some(interpreter) = words.next().map(PathBuf::from) else { return Ok(None) };
-        // On Windows `#!/usr/bin/env python` names a file that is not there, and is not used.
-        Ok(interpreter.is_file().then(|| (interpreter, words.collect())))
     }
 
     /// Returns the program that the name or path `name` stands for.
@@ -321,6 +308,19 @@ impl<'a> Parts<'a> {
     fn home(&self) -> Option<PathBuf> {
         self.env("HOME").or_else(|| self.env("USERPROFILE")).map(PathBuf::from)
     }
+}
+
+/// Returns the interpreter that the script `path` names and the arguments it gets, if it is a script.
+fn interpreter(path: &Path) -> Result<Option<(PathBuf, Vec<OsString>)>, InputError> {
+    let fail = |error| InputError::io(path, error);
+    let mut head = Vec::new();
+    File::open(path).map_err(fail)?.take(SHEBANG).read_to_end(&mut head).map_err(fail)?;
+    let Some(line) = head.strip_prefix(b"#!") else { return Ok(None) };
+    let line = String::from_utf8_lossy(line.split(|&byte| byte == b'\n').next().unwrap_or_default());
+    let mut words = line.split_whitespace().map(OsString::from);
+    let Some(interpreter) = words.next().map(PathBuf::from) else { return Ok(None) };
+    // On Windows `#!/usr/bin/env python` names a file that is not there, and is not used.
+    Ok(interpreter.is_file().then(|| (interpreter, words.collect())))
 }
 
 fn is_launcher(program: &Path) -> bool {

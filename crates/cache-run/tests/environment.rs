@@ -1,4 +1,5 @@
 //! What a command sees of the environment, what of that is in its key, and which values stay hidden.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use std::ffi::{OsStr, OsString};
 

@@ -1,4 +1,5 @@
 //! Which files are inputs.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -278,8 +279,8 @@ mod unix {
     #[test]
     fn what_may_not_be_read_is_named() {
         let tree = Tree::new(&["src/a.c", "src/dir/b.c"]);
-        fs::set_permissions(tree.at("src/a.c"), fs::Permissions::from_mode(0)).unwrap();
-        fs::set_permissions(tree.at("src/dir"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.at("src/a.c"), fs::Permissions::from_mode(0o000)).unwrap();
+        fs::set_permissions(tree.at("src/dir"), fs::Permissions::from_mode(0o000)).unwrap();
         // The superuser may read everything.
         if fs::read(tree.at("src/a.c")).is_err() {
             for (patterns, named) in [(["src/a.c"], "src/a.c"), (["src/**/b.c"], "src/dir")] {
@@ -314,7 +315,9 @@ mod git {
     fn checkout(files: &[&str]) -> Tree {
         let tree = Tree { root: tempfile::tempdir().unwrap() };
         git(&tree.at(""), &["init", "-q"]);
-        files.iter().for_each(|file| tree.write(file, file));
+        for file in files {
+            tree.write(file, file);
+        }
         tree
     }
 

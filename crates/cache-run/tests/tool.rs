@@ -1,5 +1,6 @@
 //! The identity of programs: what changes it, and what does not.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use std::ffi::OsString;
 use std::fs;
@@ -152,12 +153,15 @@ fn a_rustup_proxy_is_the_toolchain_that_it_chooses() {
     }
 }
 
+/// Something that is done to a machine.
+type Act<'a> = &'a dyn Fn(&mut Machine);
+
 #[test]
 fn every_way_to_choose_a_toolchain_counts() {
     let toml = "[toolchain]\nchannel = 'nightly'\n";
     let by_file =
         |content: &'static str| move |m: &mut Machine| drop(m.write("rust-toolchain.toml", content));
-    let ways: [(&str, &dyn Fn(&mut Machine)); 5] = [
+    let ways: [(&str, Act<'_>); 5] = [
         ("file", &by_file(toml)),
         ("plain", &|m| drop(m.write("work/rust-toolchain", "nightly\n"))),
         ("variable", &|m| m.vars.push(("RUSTUP_TOOLCHAIN".into(), "nightly".into()))),
