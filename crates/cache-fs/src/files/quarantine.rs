@@ -34,9 +34,10 @@ impl Files {
             let size = cost(meta.len());
             let limit = self.policy.max_bytes.map_or(MAX_BYTES, |limit| MAX_BYTES.min(limit / MAX_SHARE));
             let keep = files < MAX_FILES && aside.saturating_add(size) <= limit;
-            let name = label.replace([' ', ':'], "-");
+            // The number keeps apart what was put aside under one address, one after the other.
+            let name = format!("{}-{files}", label.replace([' ', ':'], "-"));
             let moved = keep && fs::rename(&path, self.root.join("quarantine").join(name)).is_ok();
-            if moved || fs::remove_file(&path).is_ok() {
+            if moved || fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).is_ok() {
                 let is_entry = u32::from(meta.is_file() && address.space == Space::Entries);
                 let is_blob = u32::from(meta.is_file()) - is_entry;
                 books.aside = self.quarantined().1;
