@@ -363,3 +363,15 @@ mod git {
         assert!(error.to_string().contains("git"), "{error}");
     }
 }
+
+#[test]
+fn a_large_tree_is_listed_as_a_small_one_is() {
+    let files: Vec<String> = (0..600).map(|i| format!("src/{}/{}/{i}.c", i / 3, i % 7)).collect();
+    let tree = Tree::new(&files.iter().map(String::as_str).collect::<Vec<_>>());
+    tree.write("src/5/skipped/x.c", "");
+    let listed = tree.list(&["src/**/*.c", "!**/skipped"]);
+    let mut expected = files;
+    expected.sort();
+    assert_eq!(listed, expected);
+    assert_eq!(tree.set("", &["src/**/*.c", "src/**/*.h", "src/5/**"]).unmatched, ["src/**/*.h"]);
+}

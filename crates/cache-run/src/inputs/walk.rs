@@ -4,18 +4,32 @@ use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cache_core::{Anchor, RelPath, TreePath};
+use rayon::prelude::*;
 
-use super::pattern::{Exclusion, Pattern, States, is_vcs};
+use super::pattern::{Pattern, States, is_vcs};
 use super::{Found, InputError, Kind, MAX_INPUTS, Stat};
 use crate::base::canonical;
+
+/// From so many directories on that wait to be read, several threads read them: about a millisecond of work, which is
+/// more than it takes to start the threads.
+const MANY_DIRECTORIES: usize = 128;
 
 /// Collects files.
 pub(super) struct Collector<'a> {
     pub(super) base: &'a Path,
     pub(super) excludes: &'a [Pattern],
     pub(super) files: Vec<Found>,
+    /// How many files were found by all collectors of one listing.
+    pub(super) total: &'a AtomicUsize,
+}
+
+/// What a walk follows.
+struct Route<'a> {
+    patterns: &'a [Pattern],
+    enters_vcs: bool,
 }
 
 /// A directory that is to be read.
@@ -46,10 +60,7 @@ impl Collector<'_> {
             Kind::Directory => return Ok(()),
             Kind::Special => return Err(InputError::Special { path: path.to_path_buf() }),
         }
-        if self.files.len() >= MAX_INPUTS {
-            return Err(InputError::TooMany);
-        }
-        self.files.push(Found { path: tree_path, stat });
+        self.found(tree_path, stat)?;
         if stat.kind == Kind::Symlink {
             self.add_behind(path)?;
         }
@@ -67,11 +78,7 @@ impl Collector<'_> {
         if self.is_excluded(&target) {
             return Ok(());
         }
-        if self.files.len() >= MAX_INPUTS {
-            return Err(InputError::TooMany);
-        }
-        self.files.push(Found { path: TreePath::new(self.base, &target)?, stat });
-        Ok(())
+        self.found(TreePath::new(self.base, &target)?, stat)
     }
 
     /// Adds all files below `root` that match one of `patterns`, which start there, and tells `matched` which did.
@@ -85,51 +92,93 @@ impl Collector<'_> {
         if self.excludes.iter().any(|pattern| pattern.excludes_below(root)) {
             return Ok(());
         }
-        let enters_vcs = patterns.iter().any(|pattern| pattern.names_vcs);
-        let mut next = vec![0; patterns.len()];
-        let mut stack =
-            vec![self.directory(root.to_path_buf(), patterns.iter().map(Pattern::start).collect())?];
-        while let Some(directory) = stack.pop() {
-            let entries = match fs::read_dir(&directory.path) {
-                Ok(entries) => entries,
-                Err(error) if is_gone(&error) => continue,
-                Err(error) => return Err(InputError::io(&directory.path, error)),
-            };
-            let exclusions: Vec<_> = self.excludes.iter().filter_map(|p| p.enter(&directory.path)).collect();
-            for entry in entries {
-                let entry = entry.map_err(|error| InputError::io(&directory.path, error))?;
-                let name = entry.file_name();
-                if is_vcs(&name) && !enters_vcs {
-                    continue;
+        let route = Route { patterns, enters_vcs: patterns.iter().any(|pattern| pattern.names_vcs) };
+        let start = patterns.iter().map(Pattern::start).collect();
+        let mut pending = vec![self.directory(root.to_path_buf(), start)?];
+        let mut hit = vec![false; patterns.len()];
+        while let Some(directory) = pending.pop() {
+            self.read(&directory, &route, &mut pending, &mut hit)?;
+            if pending.len() < MANY_DIRECTORIES {
+                continue;
+            }
+            let parts = std::mem::take(&mut pending).into_par_iter().map(|directory| {
+                let mut part = Collector { files: Vec::new(), ..*self };
+                let (mut pending, mut hit) = (vec![directory], vec![false; patterns.len()]);
+                while let Some(directory) = pending.pop() {
+                    part.read(&directory, &route, &mut pending, &mut hit)?;
                 }
-                let mut alive = 0;
-                for (at, pattern) in patterns.iter().enumerate() {
-                    next[at] = pattern.step(directory.states[at], &name);
-                    alive |= next[at];
-                }
-                if alive == 0 {
-                    continue;
-                }
-                let file_type = match entry.file_type() {
-                    Ok(file_type) => file_type,
-                    Err(error) if is_gone(&error) => continue,
-                    Err(error) => return Err(InputError::io(&entry.path(), error)),
-                };
-                if is_excluded(&exclusions, &name, file_type.is_dir()) {
-                    continue;
-                }
-                if file_type.is_dir() {
-                    stack.push(self.below(&directory, &name, next.clone())?);
-                    continue;
-                }
-                let accepted = |at: &usize| patterns[*at].accepts(next[*at]);
-                let mut hits = (0..patterns.len()).filter(accepted).peekable();
-                if hits.peek().is_some() {
-                    hits.for_each(&mut matched);
-                    self.add_entry(&directory, &name, &entry)?;
-                }
+                Ok((part.files, hit))
+            });
+            for (files, hits) in parts.collect::<Result<Vec<_>, InputError>>()? {
+                self.files.extend(files);
+                hit.iter_mut().zip(hits).for_each(|(hit, also)| *hit |= also);
             }
         }
+        (0..patterns.len()).filter(|at| hit[*at]).for_each(&mut matched);
+        Ok(())
+    }
+
+    /// Adds the entries of one directory that match, and puts the directories in it that may have more on `pending`.
+    fn read(
+        &mut self,
+        directory: &Directory,
+        route: &Route<'_>,
+        pending: &mut Vec<Directory>,
+        hit: &mut [bool],
+    ) -> Result<(), InputError> {
+        let entries = match fs::read_dir(&directory.path) {
+            Ok(entries) => entries,
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(InputError::io(&directory.path, error)),
+        };
+        let exclusions: Vec<_> = self.excludes.iter().filter_map(|p| p.enter(&directory.path)).collect();
+        let mut next = vec![0; route.patterns.len()];
+        for entry in entries {
+            let entry = entry.map_err(|error| InputError::io(&directory.path, error))?;
+            let name = entry.file_name();
+            if is_vcs(&name) && !route.enters_vcs {
+                continue;
+            }
+            let mut alive = 0;
+            for (at, pattern) in route.patterns.iter().enumerate() {
+                next[at] = pattern.step(directory.states[at], &name);
+                alive |= next[at];
+            }
+            if alive == 0 {
+                continue;
+            }
+            let is_directory = match entry.file_type() {
+                Ok(file_type) => file_type.is_dir(),
+                Err(error) if is_gone(&error) => continue,
+                Err(error) => return Err(InputError::io(&entry.path(), error)),
+            };
+            if exclusions.iter().any(|exclusion| exclusion.excludes(&name, is_directory)) {
+                continue;
+            }
+            if is_directory {
+                pending.push(self.below(directory, &name, next.clone())?);
+                continue;
+            }
+            let mut accepted = false;
+            for (at, pattern) in route.patterns.iter().enumerate() {
+                if pattern.accepts(next[at]) {
+                    accepted = true;
+                    hit[at] = true;
+                }
+            }
+            if accepted {
+                self.add_entry(directory, &name, &entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of another file.
+    fn found(&mut self, path: TreePath, stat: Stat) -> Result<(), InputError> {
+        if self.total.fetch_add(1, Ordering::Relaxed) >= MAX_INPUTS {
+            return Err(InputError::TooMany);
+        }
+        self.files.push(Found { path, stat });
         Ok(())
     }
 
@@ -141,9 +190,8 @@ impl Collector<'_> {
         };
         let tree_path =
             TreePath { anchor: directory.anchor, path: RelPath::new(extended(directory, name, 0)?)? };
-        if stat.kind == Kind::File && self.files.len() < MAX_INPUTS {
-            self.files.push(Found { path: tree_path, stat });
-            return Ok(());
+        if stat.kind == Kind::File {
+            return self.found(tree_path, stat);
         }
         self.push(tree_path, &entry.path(), stat)
     }
@@ -177,11 +225,6 @@ impl Collector<'_> {
         prefix.push(b'/');
         Ok(Directory { path, anchor: parent.anchor, prefix, states })
     }
-}
-
-/// Returns whether an entry of a directory is excluded.
-fn is_excluded(exclusions: &[Exclusion<'_>], name: &OsStr, is_directory: bool) -> bool {
-    exclusions.iter().any(|exclusion| exclusion.excludes(name, is_directory))
 }
 
 /// Returns the path of `name` in `directory`, with room for `spare` more bytes.
