@@ -1,0 +1,84 @@
+//! The page of the manual that lists all settings, made from the table so that it cannot be out of date.
+
+use std::fmt::Write;
+
+use cache_run::project;
+
+use crate::settings::{Files, TABLE};
+
+const HEAD: &str = "\
+<!-- Generated from the code: `vitte-cache config --markdown > docs/reference/configuration.md`. -->
+
+# Configuration
+
+A setting is taken from the first of these that names it:
+
+1. a flag on the command line,
+2. an environment variable, if it is not empty,
+3. the project file: `.vitte/config.toml` in the current directory or the nearest one above it, or the file named by `--config`,
+4. the user's file: `$XDG_CONFIG_HOME/vitte-cache/config.toml`, else `~/.config/vitte-cache/config.toml`
+   (macOS: `~/Library/Application Support/vitte-cache/config.toml`, Windows: `%APPDATA%\\vitte-cache\\config.toml`),
+5. the default.
+
+`vitte-cache config --show-origin` shows which one it was. A key that does not exist or a value that is not allowed is an
+error that names the file, the line and the nearest key that exists.
+
+A configuration file that belongs to another user (but root), or that everybody may write to, is ignored with a warning,
+and may not name commands, unless `--trust-config` is given or `VITTE_CACHE_TRUST_CONFIG=1` is set.
+
+Sizes are written as `500MB`, `1.5GiB` or a number of bytes; durations as `90s`, `10m`, `1h30m` or `7d`.
+
+## Settings
+";
+
+const DEFAULT_DIR: &str = "
+The default of `dir` is `$XDG_CACHE_HOME/vitte-cache`, else `~/.cache/vitte-cache` (macOS: `~/Library/Caches/vitte-cache`,
+Windows: `%LOCALAPPDATA%\\vitte-cache`).
+
+The default of `session` is the first of these variables that is set: ";
+
+const RUNS: &str = "
+## Runs
+
+A project file can describe runs, so that `vitte-cache run LABEL` is enough. They run in the directory that holds `.vitte`.
+Flags on the command line replace what the table says.
+
+```toml
+[run.docs]
+command = \"cargo doc --no-deps --workspace\"
+inputs = [\"crates/**\", \"Cargo.lock\"]
+outputs = [\"target/doc/\"]
+env = [\"RUSTDOCFLAGS\"]
+```
+
+| key | form | meaning |
+|---|---|---|
+";
+
+/// Returns the page.
+pub(crate) fn markdown() -> String {
+    let mut page = HEAD.to_owned();
+    for setting in TABLE {
+        let _ = write!(page, "\n### `{}`\n\n{}\n\n", setting.key, setting.doc);
+        let _ = writeln!(page, "- Environment: `{}`", setting.env);
+        if let Some(flag) = setting.flag {
+            let _ = writeln!(page, "- Flag: `{flag}`");
+        }
+        let files = match setting.files {
+            Files::Any => "project and user",
+            Files::User => "user only",
+            Files::None => "none",
+        };
+        let _ = writeln!(page, "- Files: {files}");
+        let _ = writeln!(page, "- Value: {}", setting.kind.allowed());
+        let _ = writeln!(page, "- Default: {}", setting.default);
+    }
+    page.push_str(DEFAULT_DIR);
+    let names: Vec<String> = crate::session::CI_JOBS.iter().map(|name| format!("`{name}`")).collect();
+    let _ = writeln!(page, "{};\nelse the terminal session.", names.join(", "));
+    page.push_str(RUNS);
+    for (key, form, meaning) in project::KEYS {
+        let _ = writeln!(page, "| `{key}` | {form} | {meaning} |");
+    }
+    page
+}

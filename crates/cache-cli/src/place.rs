@@ -1,0 +1,103 @@
+//! The cache that a call works with.
+
+use std::path::Path;
+use std::time::Duration;
+
+use cache_core::Policy;
+use cache_fs::{FsStore, Options};
+
+use crate::config::Config;
+use crate::failure::{Failure, Result};
+use crate::settings::Id;
+
+/// Opens the cache for a verb, which cannot do its work without.
+pub(crate) fn open(config: &Config) -> Result<FsStore> {
+    let dir = config.dir().map_err(Failure::failed)?;
+    let read_only = is_write_protected(&dir);
+    Ok(FsStore::open(&dir, Options { read_only, ..options(config, &dir) })?)
+}
+
+/// What a run works with.
+pub(crate) struct ForRun {
+    /// The cache, unless there is trouble.
+    pub(crate) store: Option<FsStore>,
+    /// Whether nothing can be written to it.
+    pub(crate) read_only: bool,
+    /// What the trouble is.
+    pub(crate) trouble: Option<String>,
+}
+
+/// Opens the cache for a run, which goes on without if it must.
+pub(crate) fn open_for_run(config: &Config) -> ForRun {
+    let none = |trouble: String| ForRun { store: None, read_only: false, trouble: Some(trouble) };
+    let dir = match config.dir() {
+        Ok(dir) => dir,
+        Err(trouble) => return none(trouble),
+    };
+    let read_only = is_write_protected(&dir);
+    match FsStore::open(&dir, Options { read_only, ..options(config, &dir) }) {
+        Ok(store) => ForRun { store: Some(store), read_only, trouble: None },
+        Err(error) => none(error.to_string()),
+    }
+}
+
+/// Returns whether `dir` is there and cannot be written to, as on the read-only image of a container.
+#[cfg(unix)]
+pub(crate) fn is_write_protected(dir: &Path) -> bool {
+    use rustix::fs::{Access, access};
+    use rustix::io::Errno;
+    matches!(access(dir, Access::WRITE_OK), Err(Errno::ACCESS | Errno::PERM | Errno::ROFS))
+}
+
+/// Elsewhere the attribute of a directory does not say whether files can be made in it.
+#[cfg(not(unix))]
+pub(crate) fn is_write_protected(_: &Path) -> bool {
+    false
+}
+
+/// Returns how the settings want the cache in `dir` to be opened.
+pub(crate) fn options(config: &Config, dir: &Path) -> Options {
+    Options { policy: policy(config, dir), trust_dir: config.switch(Id::TrustDir), ..Options::default() }
+}
+
+/// Returns the limits if anybody named one; the others are those of the disk.
+fn policy(config: &Config, dir: &Path) -> Option<Policy> {
+    const LIMITS: [Id; 6] =
+        [Id::MaxSize, Id::MaxEntries, Id::MaxAgeDays, Id::FreeSpace, Id::LowWater, Id::Ttl];
+    if LIMITS.iter().all(|id| config.given(*id).is_none()) {
+        return None;
+    }
+    let mut policy = Policy::for_disk(disk_size(dir));
+    let given = |id| config.given(id).is_some();
+    if given(Id::MaxSize) {
+        policy.max_bytes = config.number(Id::MaxSize);
+    }
+    if given(Id::MaxEntries) {
+        policy.max_entries = config.number(Id::MaxEntries);
+    }
+    if given(Id::MaxAgeDays) {
+        let days = |days: u64| Duration::from_secs(days.saturating_mul(86_400));
+        policy.max_age = config.number(Id::MaxAgeDays).map(days);
+    }
+    if given(Id::FreeSpace) {
+        policy.free_space_floor = config.number(Id::FreeSpace).unwrap_or(0);
+    }
+    if let Some(percent) = config.number(Id::LowWater) {
+        policy.low_water_percent = percent as u8;
+    }
+    policy.default_ttl = config.duration(Id::Ttl);
+    Some(policy)
+}
+
+/// Returns the bytes of the disk that `dir` is on or will be on.
+#[cfg(unix)]
+fn disk_size(dir: &Path) -> u64 {
+    let stat = dir.ancestors().find_map(|dir| rustix::fs::statvfs(dir).ok());
+    stat.map_or(u64::MAX, |stat| stat.f_blocks.saturating_mul(stat.f_frsize.max(1)))
+}
+
+/// The standard library does not tell, so the limits are those of a large disk.
+#[cfg(not(unix))]
+fn disk_size(_: &Path) -> u64 {
+    u64::MAX
+}
