@@ -256,3 +256,33 @@ fn read_checked(path: &Path) -> Option<Vec<u8>> {
     let expected = count.checked_mul(RECORD)?.checked_add(HEADER)?;
     (bytes.len() == expected && checksum(&bytes).to_bytes() == bytes[16..HEADER]).then_some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_used_for_longest_is_forgotten_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("memory");
+        let stat = |n: usize| StatFingerprint(Fingerprint::of(&n.to_le_bytes()));
+        let digest = |n: usize| Digest::blake3(&n.to_le_bytes());
+        let learn = |numbers: std::ops::Range<usize>, used: Option<usize>| {
+            let mut memory = Memory::load(&path);
+            used.map(|n| memory.get(stat(n)).unwrap());
+            numbers.for_each(|n| memory.insert(stat(n), digest(n)));
+            memory.save().unwrap();
+        };
+        learn(0..10, None);
+        learn(10..MAX_OTHERS, None);
+        learn(MAX_OTHERS..MAX_OTHERS + 5, Some(3));
+        learn(MAX_OTHERS + 5..MAX_OTHERS + 6, None);
+        let mut memory = Memory::load(&path);
+        let all = MAX_OTHERS + 6;
+        let known: Vec<_> = (0..all).filter(|n| memory.get(stat(*n)) == Some(digest(*n))).collect();
+        assert_eq!(known.len(), MAX_OTHERS + 1);
+        // Of the first ten, all of one generation, only the one that was used again is sure to stay.
+        assert!(known.contains(&3));
+        assert!(known.iter().filter(|n| **n >= 10).count() == MAX_OTHERS + 6 - 10);
+    }
+}

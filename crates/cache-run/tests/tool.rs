@@ -216,6 +216,8 @@ fn a_shim_is_what_decides_which_version_it_starts() {
         || drop(m.write("home/.pyenv/versions/3.13.0/bin/python", "python"))
     ));
     assert!(!changes(|| m.auto(shim, &[]), || drop(m.write("work/version", "of the project itself"))));
+    let rename = || fs::rename(m.at("work/.python-version"), m.at("work/.ruby-version")).unwrap();
+    assert!(changes(|| m.auto(shim, &[]), rename), "which tool a version is of");
     let before = m.auto(shim, &[]);
     m.vars.push(("PYENV_VERSION".into(), "3.11".into()));
     assert_ne!(before, m.auto(shim, &[]));
