@@ -13,9 +13,11 @@ use super::pattern::{Pattern, States, is_vcs};
 use super::{Found, InputError, Kind, MAX_INPUTS, Stat};
 use crate::base::canonical;
 
-/// From so many directories on that wait to be read, several threads read them: about a millisecond of work, which is
-/// more than it takes to start the threads.
-const MANY_DIRECTORIES: usize = 128;
+/// After so many entries of directories, several threads read what is left: two milliseconds of work were done by then,
+/// so there is likely more of it than it takes to start the threads.
+const MANY_ENTRIES: usize = 1000;
+/// How many directories must be left for that, so that each thread gets some.
+const ENOUGH_DIRECTORIES: usize = 8;
 
 /// Collects files.
 pub(super) struct Collector<'a> {
@@ -96,9 +98,10 @@ impl Collector<'_> {
         let start = patterns.iter().map(Pattern::start).collect();
         let mut pending = vec![self.directory(root.to_path_buf(), start)?];
         let mut hit = vec![false; patterns.len()];
+        let mut entries = 0;
         while let Some(directory) = pending.pop() {
-            self.read(&directory, &route, &mut pending, &mut hit)?;
-            if pending.len() < MANY_DIRECTORIES {
+            entries += self.read(&directory, &route, &mut pending, &mut hit)?;
+            if entries < MANY_ENTRIES || pending.len() < ENOUGH_DIRECTORIES {
                 continue;
             }
             let parts = std::mem::take(&mut pending).into_par_iter().map(|directory| {
@@ -119,21 +122,24 @@ impl Collector<'_> {
     }
 
     /// Adds the entries of one directory that match, and puts the directories in it that may have more on `pending`.
+    /// Returns how many entries it has.
     fn read(
         &mut self,
         directory: &Directory,
         route: &Route<'_>,
         pending: &mut Vec<Directory>,
         hit: &mut [bool],
-    ) -> Result<(), InputError> {
+    ) -> Result<usize, InputError> {
         let entries = match fs::read_dir(&directory.path) {
             Ok(entries) => entries,
-            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) if is_gone(&error) => return Ok(0),
             Err(error) => return Err(InputError::io(&directory.path, error)),
         };
         let exclusions: Vec<_> = self.excludes.iter().filter_map(|p| p.enter(&directory.path)).collect();
         let mut next = vec![0; route.patterns.len()];
+        let mut seen = 0;
         for entry in entries {
+            seen += 1;
             let entry = entry.map_err(|error| InputError::io(&directory.path, error))?;
             let name = entry.file_name();
             if is_vcs(&name) && !route.enters_vcs {
@@ -170,7 +176,7 @@ impl Collector<'_> {
                 self.add_entry(directory, &name, &entry)?;
             }
         }
-        Ok(())
+        Ok(seen)
     }
 
     /// Takes note of another file.
