@@ -1,0 +1,69 @@
+//! Values in bytes, and how it is known that bytes are a value of the type that is asked for.
+//!
+//! The bytes are those of [postcard](https://postcard.jamesmunns.com/wire-format): small and quick, but without a trace
+//! of the type that they came from, so that those of one type may well decode as another. Therefore a *shape* goes
+//! before them: a fingerprint of everything that the type told serde on its way into the bytes, that is, names and
+//! lengths of structs, tuples and enums, names of fields and variants, and the kind of each leaf. Decoding makes the
+//! same fingerprint from what the type *asks* of serde. Only if the two are equal were the same questions asked as
+//! answers given, so that each field got what was stored for it. Anything else is a miss.
+//!
+//! What a value does not contain has no shape: the element of an empty list, the variants that are not taken. It cannot
+//! be decoded wrongly either.
+//!
+//! What the shape cannot know is meaning: whoever makes seconds into milliseconds under the same name needs another key.
+//!
+//! | offset | bytes | what |
+//! |--:|--:|---|
+//! | 0 | 1 | version, 1 |
+//! | 1 | 16 | shape: XXH3-128 of the trace |
+//! | 17 | 8 | number of steps of the trace, little-endian: decoding another type ends after so many |
+//! | 25 | … | postcard |
+
+mod de;
+mod error;
+mod ser;
+#[cfg(test)]
+mod tests;
+mod trace;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) use error::EncodeError;
+use error::Problem;
+use trace::Shape;
+
+const VERSION: u8 = 1;
+const HEADER: usize = 25;
+/// How deep values are nested. Each level takes a few stack frames, and a stack has room for thousands of them.
+const MAX_DEPTH: u32 = 128;
+
+/// Returns `value` in bytes, having made sure that it can be read back.
+///
+/// # Errors
+/// If the type cannot be written, or not read the way that it is written.
+pub(crate) fn encode<T: Serialize + DeserializeOwned>(value: &T) -> Result<Vec<u8>, EncodeError> {
+    let problem = |problem: Problem| EncodeError { type_name: std::any::type_name::<T>(), problem };
+    let (mut bytes, shape) = ser::encode(value, HEADER).map_err(problem)?;
+    // Types may be written in one way and read in another, and then every later read would be a miss, or worse.
+    let read = de::decode::<T>(&bytes[HEADER..], shape.steps).map_err(problem)?;
+    if read.1 != shape {
+        return Err(problem(Problem::Asymmetric));
+    }
+    bytes[0] = VERSION;
+    bytes[1..17].copy_from_slice(&shape.fingerprint.to_bytes());
+    bytes[17..HEADER].copy_from_slice(&shape.steps.to_le_bytes());
+    Ok(bytes)
+}
+
+/// Returns the value that `bytes` hold, or nothing if it is not certain that they hold one of this type.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let (header, postcard) = bytes.split_first_chunk::<HEADER>()?;
+    if header[0] != VERSION {
+        return None;
+    }
+    let fingerprint = cache_core::Fingerprint::from_bytes(std::array::from_fn(|at| header[1 + at]));
+    let steps = u64::from_le_bytes(std::array::from_fn(|at| header[17 + at]));
+    let (value, shape) = de::decode(postcard, steps).ok()?;
+    (shape == Shape { fingerprint, steps }).then_some(value)
+}

@@ -1,0 +1,197 @@
+//! Single flight: of all threads that want one value at a time, one makes it and the others get it from that one.
+//!
+//! One table serves the whole process, so that two caches on one directory share flights, and so that threads that
+//! would wait for each other in a circle are found, whichever caches they wait in.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
+
+use cache_core::Key;
+
+/// What flights are told apart by: the directory of the cache and the key.
+type Route = (Arc<Path>, Key);
+
+static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
+
+#[derive(Default)]
+struct Table {
+    flights: HashMap<Route, Arc<Flight>>,
+    /// Whose end each waiting thread waits for.
+    waiting: HashMap<ThreadId, Arc<Flight>>,
+}
+
+struct Flight {
+    owner: ThreadId,
+    /// The value in bytes, if the owner came to have one.
+    landed: OnceLock<Option<Arc<[u8]>>>,
+    changed: Condvar,
+}
+
+/// What came of asking for a flight.
+pub(crate) enum Boarding {
+    /// Nobody else is at it: make the value.
+    Owner(Ticket),
+    /// Somebody else was at it and has ended, with this value in bytes or with none.
+    Joined(Option<Arc<[u8]>>),
+    /// Waiting would never end: this thread itself, or one that waits for it, is at it.
+    Circle,
+}
+
+/// Holds a flight until it is dropped, be it by a panic.
+pub(crate) struct Ticket {
+    route: Route,
+    value: Option<Arc<[u8]>>,
+}
+
+/// Asks for the flight of `key` in the cache in `dir`, and waits for its end if somebody else has it.
+pub(crate) fn board(dir: &Arc<Path>, key: Key) -> Boarding {
+    let route = (Arc::clone(dir), key);
+    let this = thread::current().id();
+    let mut table = lock();
+    let Some(flight) = table.flights.get(&route).map(Arc::clone) else {
+        let flight = Flight { owner: this, landed: OnceLock::new(), changed: Condvar::new() };
+        table.flights.insert(route.clone(), Arc::new(flight));
+        return Boarding::Owner(Ticket { route, value: None });
+    };
+    if table.waits_for(&flight, this) {
+        return Boarding::Circle;
+    }
+    table.waiting.insert(this, Arc::clone(&flight));
+    loop {
+        if let Some(value) = flight.landed.get() {
+            table.waiting.remove(&this);
+            return Boarding::Joined(value.clone());
+        }
+        table = flight.changed.wait(table).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+impl Table {
+    /// Returns whether the owner of `flight` is `thread` or waits for it, however indirectly. There is no circle yet, so
+    /// this comes to an end.
+    fn waits_for(&self, flight: &Flight, thread: ThreadId) -> bool {
+        let mut owner = flight.owner;
+        loop {
+            if owner == thread {
+                return true;
+            }
+            match self.waiting.get(&owner) {
+                // One that has landed ends its waiters' wait, as soon as they run again.
+                Some(next) if next.landed.get().is_none() => owner = next.owner,
+                _ => return false,
+            }
+        }
+    }
+}
+
+impl Ticket {
+    /// Ends the flight and gives `value` to all who wait.
+    pub(crate) fn land(mut self, value: Vec<u8>) {
+        self.value = Some(value.into());
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut table = lock();
+        if let Some(flight) = table.flights.remove(&self.route) {
+            let _ = flight.landed.set(self.value.take());
+            flight.changed.notify_all();
+        }
+    }
+}
+
+fn lock() -> MutexGuard<'static, Table> {
+    // No code of others runs under the lock, and a table is whole between any two of its statements.
+    TABLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(name: &str, key: u8) -> (Arc<Path>, Key) {
+        (Path::new(name).into(), Key::from_bytes([key; 32]))
+    }
+
+    fn own(dir: &Arc<Path>, key: Key) -> Ticket {
+        match board(dir, key) {
+            Boarding::Owner(ticket) => ticket,
+            _ => panic!("nobody else is at it"),
+        }
+    }
+
+    /// Returns when `count` threads wait for flights of `dir`.
+    fn waiting(dir: &Arc<Path>, count: usize) {
+        loop {
+            let table = lock();
+            let mine = |flight: &Arc<Flight>| {
+                table.flights.iter().any(|(route, other)| route.0 == *dir && Arc::ptr_eq(flight, other))
+            };
+            if table.waiting.values().filter(|flight| mine(flight)).count() == count {
+                return;
+            }
+            drop(table);
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn all_who_wait_get_what_lands() {
+        let (dir, key) = route("all who wait", 1);
+        let ticket = own(&dir, key);
+        thread::scope(|scope| {
+            let waiters: Vec<_> = (0..8).map(|_| scope.spawn(|| board(&dir, key))).collect();
+            waiting(&dir, 8);
+            ticket.land(b"value".to_vec());
+            for waiter in waiters {
+                let Ok(Boarding::Joined(Some(value))) = waiter.join() else { panic!("it was to join") };
+                assert_eq!(*value, *b"value");
+            }
+        });
+        drop(own(&dir, key));
+    }
+
+    #[test]
+    fn a_dropped_ticket_sends_all_away() {
+        let (dir, key) = route("a dropped ticket", 1);
+        let ticket = own(&dir, key);
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| matches!(board(&dir, key), Boarding::Joined(None)));
+            waiting(&dir, 1);
+            drop(ticket);
+            assert!(waiter.join().is_ok_and(|sent_away| sent_away));
+        });
+        assert!(!lock().flights.contains_key(&(dir, key)), "it leaves nothing in the table");
+    }
+
+    #[test]
+    fn circles_of_any_length_are_found() {
+        let (dir, _) = route("circles", 0);
+        let key = |number| Key::from_bytes([number; 32]);
+        let first = own(&dir, key(1));
+        assert!(matches!(board(&dir, key(1)), Boarding::Circle));
+        let barrier = std::sync::Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let _second = own(&dir, key(2));
+                barrier.wait();
+                board(&dir, key(1))
+            });
+            barrier.wait();
+            waiting(&dir, 1);
+            let middle = scope.spawn(|| {
+                let _third = own(&dir, key(3));
+                board(&dir, key(2))
+            });
+            waiting(&dir, 2);
+            assert!(matches!(board(&dir, key(3)), Boarding::Circle));
+            assert!(matches!(board(&dir, key(2)), Boarding::Circle));
+            assert!(matches!(board(&dir, key(4)), Boarding::Owner(_)));
+            drop(first);
+            assert!(middle.join().is_ok_and(|boarding| matches!(boarding, Boarding::Joined(None))));
+        });
+    }
+}
