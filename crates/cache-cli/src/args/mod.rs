@@ -18,6 +18,7 @@ pub(crate) use usage::explain;
 /// One cache under every build: runs slow commands once, and says why when it has to run them again.
 #[derive(Debug, Parser)]
 #[command(name = "vitte-cache", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
 #[command(after_help = "Examples:
   vitte-cache run -i 'src/**' -o gen/ -- make gen    run once, restore ever after
   vitte-cache why                                    what made the last run miss
@@ -73,15 +74,13 @@ pub(crate) enum Verb {
 }
 
 /// Explain a run: the nearest earlier one, and everything that differs
-///
-/// Without an argument: the last run.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vitte-cache why                  the last run
   vitte-cache why docs             the last run with the label docs
   vitte-cache why 4f2a91c0 77b3e1  two runs, by the first digits of their keys")]
 pub(crate) struct WhyArgs {
-    /// A label or a key (or its first digits); two of them are compared with each other
+    /// A label, or the first digits of a key; two are compared with each other, none is the last run
     #[arg(value_name = "LABEL|KEY", num_args = 0..=2)]
     pub(crate) runs: Vec<String>,
     /// Print one JSON object
@@ -119,14 +118,17 @@ pub(crate) struct GetArgs {
 }
 
 /// Remove entries
-///
-/// Space is given back when the next `gc` runs or room is needed.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 #[command(after_help = "Examples:
   vitte-cache rm toolchain-1.94     what `put` stored
   vitte-cache rm --label docs       all results of runs with this label
-  vitte-cache rm --all              everything in the namespace")]
+  vitte-cache rm --all              everything in the namespace
+
+The space comes back when `gc` runs or room is needed.")]
+#[command(override_usage = "vitte-cache rm [OPTIONS] KEY…
+       vitte-cache rm [OPTIONS] --label LABEL
+       vitte-cache rm [OPTIONS] --all")]
 pub(crate) struct RmArgs {
     /// Keys that `put` was given, or 64 digits as `ls --json` shows them
     #[arg(value_name = "KEY", group = "what")]
@@ -154,7 +156,7 @@ pub(crate) struct LsArgs {
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Option<String>,
     /// Show at most this many; 0 for all
-    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = count)]
     pub(crate) limit: usize,
     /// Print all of them, one JSON object per line, in no particular order
     #[arg(long)]
@@ -209,12 +211,12 @@ pub(crate) struct GcArgs {
     pub(crate) json: bool,
 }
 
-/// Read everything that is stored and check it; exit with 1 if something is damaged
-///
-/// What is damaged is put aside and never used again.
+/// Read and check everything that is stored; exit with 1 if something is damaged
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  vitte-cache verify --repair")]
+  vitte-cache verify --repair
+
+What is damaged is put aside and never used again.")]
 pub(crate) struct VerifyArgs {
     /// Also remove entries that have lost a part, so that they are made again when they are needed
     #[arg(long)]
@@ -268,6 +270,11 @@ pub(crate) struct ManArgs {
     /// Write the pages of all verbs here
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
+}
+
+/// Returns the number that `text` is.
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number: write 0 or more"))
 }
 
 /// Returns the verb that `arguments`, the program's name first, call, also if they are wrong otherwise.

@@ -12,23 +12,23 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueHint};
 
 /// Run a command, or restore what it made the last time
-///
-/// The command runs only if one of its inputs, its arguments, its declared environment or its program has changed since
-/// a run whose result is stored. Otherwise its files, its output and its exit code come from the cache. Trouble with the
-/// cache never makes a command fail.
 #[derive(Debug, Args)]
-#[command(
-    override_usage = "vitte-cache run [-n LABEL] [-i PATTERN]... [-o PATH]... [-e VAR]... [OPTIONS] -- COMMAND [ARGS]...
-       vitte-cache run LABEL [OPTIONS]"
-)]
-#[command(after_help = "Examples:
-  vitte-cache run -i 'src/**' -o gen/ -- make gen       files in, files out
-  vitte-cache run --ttl 1h -- curl -s https://…         output only, for an hour
-  vitte-cache run --depfile a.d -i a.c -o a.o -- gcc -MD -MF a.d -c a.c -o a.o
-  vitte-cache run docs                                  the table [run.docs] of .vitte/config.toml
+#[command(override_usage = "vitte-cache run [-i PATTERN]… [-o PATH]… [-e VAR]… [OPTIONS] -- COMMAND
+       vitte-cache run LABEL [OPTIONS]")]
+#[command(after_help = "\
+The command runs only if its inputs, its arguments, its declared environment
+or its program differ from every run whose result is stored. Otherwise its
+files, its output and its exit code come from the cache. Trouble with the cache
+never makes a command fail.
 
-Exit code: the command's own; 125 if it was not started because of a mistake in this call,
-126 if it cannot be executed, 127 if it is not there.")]
+Examples:
+  vitte-cache run -i 'src/**' -o gen/ -- make gen     files in, files out
+  vitte-cache run --ttl 1h -- curl -s https://…       output only, for an hour
+  vitte-cache run --depfile a.d -i a.c -o a.o -- gcc -MD -MF a.d -c a.c -o a.o
+  vitte-cache run docs                                [run.docs] of the project file
+
+Exit code: the command's own; 125 if it was not started because of a mistake in
+this call, 126 if it cannot be executed, 127 if it is not there.")]
 pub(crate) struct RunArgs {
     /// Run the command of the table [run.LABEL] in the project file
     #[arg(value_name = "LABEL")]

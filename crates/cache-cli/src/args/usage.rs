@@ -101,11 +101,14 @@ fn list(error: &clap::Error, kind: ContextKind) -> Vec<String> {
     }
 }
 
-/// Returns the name of an argument without the placeholder of its value and without brackets.
+/// Returns the name of an argument without the placeholder of its value and without brackets; of a group, all names.
 fn bare(argument: &str) -> String {
-    if argument.starts_with('-') {
-        let end = argument.find([' ', '=', '[']).unwrap_or(argument.len());
-        return argument[..end].to_owned();
-    }
-    argument.trim_matches(|c| "<>[].".contains(c)).replace('|', " or ")
+    let one = |name: &str| {
+        if name.starts_with('-') {
+            let end = name.find([' ', '=', '[', '>']).unwrap_or(name.len());
+            return name[..end].to_owned();
+        }
+        name.trim_matches(|c| "<>[].".contains(c)).to_owned()
+    };
+    argument.trim_start_matches('<').split('|').map(one).collect::<Vec<_>>().join(" or ")
 }

@@ -82,7 +82,7 @@ fn show(answer: &Answer, painter: Painter) -> String {
         }
         (None, Some(_)) => text.push_str("\nthere is no earlier run with this label to compare it with\n"),
         (None, None) => {
-            text.push_str("\nwhat it read is no longer kept, so it cannot be compared with another run\n")
+            text.push_str("\nwhat it read is no longer kept, so it cannot be compared with another run\n");
         }
     }
     text

@@ -1,0 +1,95 @@
+//! `gc`, `verify`, `doctor`: keeping the cache in order.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Place, finish};
+
+fn blobs(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(blobs(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+#[test]
+fn gc_frees_what_nothing_needs_and_a_dry_run_does_not() {
+    let place = Place::new();
+    place.write("work/in", vec![7; 300_000]);
+    place.run("put key in").ok();
+    place.run("rm key").ok();
+    let blobs_dir = place.cache.join("files-v1/blobs");
+    assert_eq!(blobs(&blobs_dir).len(), 1);
+    place.run("gc --dry-run --json").ok();
+    assert_eq!(blobs(&blobs_dir).len(), 1);
+    // What was written a moment ago is protected, so this only has to be sound; the store's own tests move its clock.
+    let report = place.run("gc --json").ok().json();
+    assert_eq!(report["dry_run"], false);
+    assert!(place.run("gc").ok().stdout.lines().count() == 1);
+}
+
+#[test]
+fn verify_finds_damage_and_repair_removes_it() {
+    let place = Place::new();
+    place.write("work/in", vec![7; 300_000]);
+    place.run("put key in").ok();
+    assert!(place.run("verify").ok().stdout.contains("nothing is damaged"));
+    let blob = blobs(&place.cache.join("files-v1/blobs")).remove(0);
+    let mut content = fs::read(&blob).unwrap();
+    content[1000] ^= 1;
+    fs::write(&blob, content).unwrap();
+    let report = place.run("verify --repair --json").code(1).json();
+    assert_eq!(report["corrupt"], 1, "{report}");
+    place.run("get key").code(1);
+    place.run("verify").ok();
+}
+
+#[test]
+fn doctor_is_content_with_a_good_cache_and_creates_none() {
+    let place = Place::new();
+    let first = place.run("doctor").ok().stdout;
+    assert!(first.contains("does not exist yet") && !place.cache.exists(), "{first}");
+    place.run_with("put key", b"x").ok();
+    for check in place.run("doctor --json").ok().json_lines() {
+        // What the machine's disk is like is not for this test to say.
+        let of_machine =
+            ["file system", "free space", "other caches"].contains(&check["name"].as_str().unwrap());
+        assert!(of_machine || check["verdict"] == "ok", "{check}");
+    }
+}
+
+#[test]
+fn doctor_names_what_is_wrong_and_what_to_do() {
+    let place = Place::new();
+    place.run_with("put key", b"x").ok();
+    let misspelt = finish(place.command(["doctor"]).env("VITTE_CACHE_MAXSIZE", "1GB")).ok().stdout;
+    assert!(misspelt.contains("VITTE_CACHE_MAXSIZE means nothing") && misspelt.contains("→ "), "{misspelt}");
+    let wrapped = finish(place.command(["doctor"]).env("RUSTC_WRAPPER", "sccache")).ok().stdout;
+    assert!(wrapped.contains("RUSTC_WRAPPER=sccache"), "{wrapped}");
+    fs::create_dir(place.cache.join("files-v9")).unwrap();
+    assert!(place.run("doctor").ok().stdout.contains("made by a newer version"));
+    fs::write(place.cache.join("files-v1/format"), "something else\n").unwrap();
+    let broken = place.run("doctor --json").code(1).json_lines();
+    let failed = broken.iter().find(|check| check["verdict"] == "fail").unwrap();
+    assert!(failed["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{failed}");
+    place.write("work/.vitte/config.toml", "nonsense = 1\n");
+    assert!(place.run("doctor").code(1).stdout.contains("there is no setting `nonsense`"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cache_that_others_could_write_to_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    place.run_with("put key", b"x").ok();
+    fs::set_permissions(&place.cache, fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = place.run("get key").code(1);
+    assert!(refused.stderr.contains("--trust-dir") && refused.stderr.lines().count() == 1, "{refused:?}");
+    place.run("doctor").code(1);
+    assert_eq!(place.run("get key --trust-dir").ok().stdout, "x");
+}

@@ -1,0 +1,13 @@
+//! The command as people and scripts meet it, `run` aside: verbs, bad usage, settings, secrets, output.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+mod house;
+mod journal;
+mod manual;
+mod output;
+mod secrets;
+mod settings;
+mod support;
+mod usage;
+mod values;
