@@ -6,16 +6,16 @@ use std::io;
 use crate::output;
 
 /// The exit code of everything that goes wrong while a verb works; of a miss and of damage found, too.
-pub(crate) const FAILED: u8 = 1;
+pub(crate) const FAILED: i32 = 1;
 /// The exit code of bad usage: the same call cannot work however often it is tried.
-pub(crate) const USAGE: u8 = 2;
+pub(crate) const USAGE: i32 = 2;
 /// What `run` answers when it refuses before the command starts. The shells leave this code to such wrappers.
-pub(crate) const REFUSED: u8 = 125;
+pub(crate) const REFUSED: i32 = 125;
 
 /// The end of a verb.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    code: u8,
+    code: i32,
     message: Option<String>,
 }
 
@@ -23,7 +23,7 @@ pub(crate) type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
     /// Ends with `code` and without a word.
-    pub(crate) fn quiet(code: u8) -> Self {
+    pub(crate) fn quiet(code: i32) -> Self {
         Self { code, message: None }
     }
 
@@ -36,12 +36,12 @@ impl Failure {
     }
 
     /// Returns the same failure with another exit code, unless it is the quiet end of a reader that went away.
-    pub(crate) fn with_code(self, code: u8) -> Self {
+    pub(crate) fn with_code(self, code: i32) -> Self {
         if self.message.is_none() { self } else { Self { code, ..self } }
     }
 
     /// Says what there is to say and returns the exit code.
-    pub(crate) fn report(&self) -> u8 {
+    pub(crate) fn report(&self) -> i32 {
         if let Some(message) = &self.message {
             output::complain(message);
         }

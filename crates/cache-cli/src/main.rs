@@ -10,27 +10,25 @@ mod settings;
 mod ui;
 mod verbs;
 
-use std::ffi::OsString;
-use std::process::ExitCode;
-
 use clap::Parser;
 use clap::error::ErrorKind;
+use std::ffi::OsString;
 
 use crate::args::Cli;
 use crate::failure::{REFUSED, USAGE};
 
-fn main() -> ExitCode {
+fn main() {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return ExitCode::from(refuse(&error, &arguments)),
+        Err(error) => std::process::exit(refuse(&error, &arguments)),
     };
-    let code = verbs::dispatch(cli).unwrap_or_else(|failure| failure.report());
-    ExitCode::from(code)
+    // Not an `ExitCode`, which has eight bits: on Windows a command's code has 32, and none of them may get lost.
+    std::process::exit(verbs::dispatch(cli).unwrap_or_else(|failure| failure.report()))
 }
 
 /// Answers a command line that asks for help, or that makes no sense.
-fn refuse(error: &clap::Error, arguments: &[OsString]) -> u8 {
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> i32 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // Nobody is left to be told if the reader went away.
         let _ = error.print();

@@ -64,12 +64,15 @@ impl LateBar {
 pub(crate) struct Terminal {
     bar: LateBar,
     quiet: bool,
+    /// Whether a fresh result could be stored. If not, making one in the background is in vain; worse, the copy of the
+    /// command would find the same stale result and start a copy of its own, and so on without end.
+    may_refresh: bool,
     waiting_said: AtomicBool,
 }
 
 impl Terminal {
-    pub(crate) fn new(quiet: bool) -> Self {
-        Self { bar: LateBar::new(quiet), quiet, waiting_said: AtomicBool::new(false) }
+    pub(crate) fn new(quiet: bool, may_refresh: bool) -> Self {
+        Self { bar: LateBar::new(quiet), quiet, may_refresh, waiting_said: AtomicBool::new(false) }
     }
 }
 
@@ -88,6 +91,9 @@ impl Ui for Terminal {
     }
 
     fn refresh_in_background(&self) -> io::Result<()> {
+        if !self.may_refresh {
+            return Ok(());
+        }
         let mut command = Command::new(std::env::current_exe()?);
         command.args(std::env::args_os().skip(1));
         command.env("VITTE_CACHE", "refresh").env("VITTE_CACHE_STATUS", "never");

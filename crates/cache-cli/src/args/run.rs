@@ -25,7 +25,7 @@ Examples:
   vitte-cache run -i 'src/**' -o gen/ -- make gen     files in, files out
   vitte-cache run --ttl 1h -- curl -s https://…       output only, for an hour
   vitte-cache run --depfile a.d -i a.c -o a.o -- gcc -MD -MF a.d -c a.c -o a.o
-  vitte-cache run docs                                [run.docs] of the project file
+  vitte-cache run docs                                the project's [run.docs]
 
 Exit code: the command's own; 125 if it was not started because of a mistake in
 this call, 126 if it cannot be executed, 127 if it is not there.")]

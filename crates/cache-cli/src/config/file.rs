@@ -223,7 +223,8 @@ mod tests {
         ] {
             assert!(parse(text, Role::Project).is_err(), "{text}");
         }
-        let user = parse("dir = '/tmp/shared'\ntrust_dir = true", Role::User).unwrap();
+        let dir = if cfg!(windows) { "C:/shared" } else { "/shared" };
+        let user = parse(&format!("dir = '{dir}'\ntrust_dir = true"), Role::User).unwrap();
         assert_eq!(user.values.len(), 2);
         assert!(parse("dir = 'relative'", Role::User).is_err() && parse("[run.a]\n", Role::User).is_err());
     }

@@ -68,7 +68,7 @@ impl Check {
     }
 }
 
-pub(super) fn run(globals: &Globals, args: &DoctorArgs) -> Result<u8> {
+pub(super) fn run(globals: &Globals, args: &DoctorArgs) -> Result<i32> {
     let (checks, painter) = match Context::load(globals) {
         Ok(context) => (examine(&context), context.color.stdout()),
         Err(failure) => {

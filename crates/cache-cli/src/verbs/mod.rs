@@ -47,7 +47,7 @@ impl Context {
 }
 
 /// Does what the command line asks for and returns the exit code.
-pub(crate) fn dispatch(cli: Cli) -> Result<u8> {
+pub(crate) fn dispatch(cli: Cli) -> Result<i32> {
     let context = || Context::load_and_warn(&cli.globals);
     match cli.verb {
         Verb::Run(args) => return run::run(&cli.globals, &args),

@@ -13,7 +13,7 @@ use crate::settings::Id;
 use crate::ui::Terminal;
 use crate::{output, place, session};
 
-pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<u8> {
+pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<i32> {
     let refused = |failure: Failure| failure.with_code(REFUSED);
     let context = Context::load(globals).map_err(refused)?;
     let mut spec = spec(&context.config, args).map_err(refused)?;
@@ -30,7 +30,7 @@ pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<u8> {
         spec.mode = Mode::ReadOnly;
     }
     let status = status(&context.config, args);
-    let terminal = Terminal::new(args.quiet || status == StatusWhen::Never);
+    let terminal = Terminal::new(args.quiet || status == StatusWhen::Never, spec.mode.writes());
     let session = Session {
         store: place.store.as_ref(),
         trouble: place.trouble,
@@ -47,12 +47,11 @@ pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<u8> {
     let report = cache_run::run(&spec, &session).map_err(|error| failure(&error))?;
     warnings.extend(report.warnings.iter().cloned());
     tell(&context, args, status, &report, &warnings);
-    // The system keeps eight bits of it.
-    Ok(report.code as u8)
+    Ok(report.code)
 }
 
 fn failure(error: &RunError) -> Failure {
-    Failure::failed(error).with_code(u8::try_from(error.exit_code()).unwrap_or(REFUSED))
+    Failure::failed(error).with_code(error.exit_code())
 }
 
 /// Returns when the status line is shown.

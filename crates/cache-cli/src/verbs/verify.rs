@@ -24,7 +24,7 @@ struct Json<'a> {
     details: &'a [String],
 }
 
-pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<u8> {
+pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<i32> {
     let store = place::open(&context.config)?;
     let bar = LateBar::new(args.json);
     let report = store.verify(args.repair, &mut |progress| {

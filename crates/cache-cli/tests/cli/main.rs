@@ -8,6 +8,7 @@ mod manual;
 mod output;
 mod secrets;
 mod settings;
+mod stale;
 mod support;
 mod usage;
 mod values;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::support::{Done, Place, finish};
+use crate::support::{Place, finish};
 
 /// Where the user's own file is below a home directory.
 fn user_file() -> &'static str {
@@ -186,7 +186,7 @@ mod trust {
     fn it_may_not_name_commands() {
         let place = Place::new();
         planted(&place);
-        let done: Done = place.run("run it").code(125);
+        let done = place.run("run it").code(125);
         assert!(done.stderr.contains("may not name commands because everybody may write to it"), "{done:?}");
         assert!(!place.work.join("done").exists());
         // A command of one's own runs all the same.
