@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::regular;
+
 /// The environment variable that lists the flights held by the processes above, separated by colons.
 ///
 /// A command that runs itself under its own key would otherwise wait for itself.
@@ -110,9 +112,7 @@ impl FlightLock {
     fn open(&self) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        match options.open(&self.path) {
+        match regular::open(&self.path, &mut options) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let Some(dir) = self.path.parent() else { return Err(error) };
                 let mut builder = std::fs::DirBuilder::new();
@@ -120,7 +120,7 @@ impl FlightLock {
                 #[cfg(unix)]
                 std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
                 builder.create(dir)?;
-                options.open(&self.path)
+                regular::open(&self.path, &mut options)
             }
             other => other,
         }

@@ -4,12 +4,14 @@
 //! lock; a line that was torn or mixed up fails its check and is skipped. At [`MAX_BYTES`] the file becomes the older
 //! generation and a new one begins.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use cache_core::{Digest, Key, Timestamp, crc32c};
 use serde::{Deserialize, Serialize};
+
+use crate::regular;
 
 /// Bytes of one generation; there are two. About 8,000 runs each.
 const MAX_BYTES: u64 = 4 << 20;
@@ -106,11 +108,7 @@ impl Journal {
             json = serde_json::to_string(&cut)?;
         }
         let line = format!("{:08x} {json}\n", crc32c(json.as_bytes()));
-        let mut options = OpenOptions::new();
-        options.append(true).create(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(self.current())?;
+        let mut file = regular::open(&self.current(), OpenOptions::new().append(true).create(true))?;
         file.write_all(line.as_bytes())?;
         if file.metadata()?.len() > MAX_BYTES {
             // Two processes may both do this; then one generation is short, and nothing is wrong.
@@ -145,7 +143,7 @@ fn parse(line: &[u8]) -> Option<Record> {
 
 /// Returns the last `max` bytes; the first line may be a fragment, which its check finds out.
 fn tail(path: &std::path::Path, max: u64) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    let mut file = regular::read(path)?;
     let len = file.metadata()?.len();
     file.seek(SeekFrom::Start(len.saturating_sub(max)))?;
     let mut out = Vec::new();

@@ -22,6 +22,7 @@ pub mod outputs;
 mod plan;
 mod probe;
 pub mod project;
+mod regular;
 mod report;
 pub mod restore;
 mod runner;

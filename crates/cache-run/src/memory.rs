@@ -12,7 +12,6 @@
 //!
 //! A file that is damaged, foreign, or of another version is an empty memory. What is in it is only ever a shortcut.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use cache_core::{
 };
 
 use crate::inputs::{InputError, Read as ReadFile, Stat, is_trustworthy, read_file};
+use crate::regular;
 
 const MAGIC: [u8; 8] = *b"vtcmemo\x01";
 /// Bytes before the first record.
@@ -242,7 +242,7 @@ fn records(bytes: &[u8]) -> &[u8] {
 
 /// Returns the bytes of the file at `path` if they are a memory of this version in good order.
 fn read_checked(path: &Path) -> Option<Vec<u8>> {
-    let file = File::open(path).ok()?;
+    let file = regular::read(path).ok()?;
     let len = file.metadata().ok()?.len();
     if len > MAX_BYTES {
         return None;

@@ -221,6 +221,7 @@ impl<'a> Plan<'a> {
             own("environment mode", format!("{:?}", spec.env_mode).to_lowercase()),
             own("namespace", spec.namespace.to_string()),
             own("outputs", spec.outputs.join("\n")),
+            own("passed environment", spec.pass_env.join("\n")),
             own("platform", platform()),
             own("salt", spec.salt.clone()),
         ]

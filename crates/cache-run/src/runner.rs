@@ -201,7 +201,7 @@ impl<'a> Run<'a> {
             self.warnings.push(warning);
         }
         report.wall = self.started.elapsed();
-        report.warnings = std::mem::take(&mut self.warnings);
+        report.warnings.append(&mut self.warnings);
         Ok(report)
     }
 

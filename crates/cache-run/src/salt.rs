@@ -1,14 +1,19 @@
 //! A random number per cache directory, with which values that may be secret are hashed before they are kept.
 
-use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
+
+use crate::regular;
 
 /// Returns the salt kept in `dir`, made on first use. If it can be neither read nor made, one for this process alone:
 /// then values cannot be compared with earlier ones, and show as changed.
 pub(crate) fn load(dir: &Path) -> [u8; 32] {
     let path = dir.join("salt");
-    let read = || fs::read(&path).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let read = || {
+        let mut bytes = Vec::new();
+        regular::read(&path).ok()?.take(33).read_to_end(&mut bytes).ok()?;
+        <[u8; 32]>::try_from(bytes).ok()
+    };
     if let Some(salt) = read() {
         return salt;
     }
