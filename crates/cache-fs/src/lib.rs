@@ -11,7 +11,7 @@
 //! | `files-v1/format` | the text `vitte-cache files 1` and a newline |
 //! | `files-v1/entries/ab/<62 digits>` | an entry, in an [envelope](cache_core::envelope), under its key |
 //! | `files-v1/blobs/blake3/ab/<62 digits>` | a blob, its raw content, under its digest; `sha256` likewise |
-//! | `files-v1/tmp/ab-<bytes>-…` | what is being written, with the shard and the bytes that are reserved for it |
+//! | `files-v1/tmp/ab-<bytes>-<entries>-…` | what is being written, with the shard and what is reserved for it |
 //! | `files-v1/quarantine/` | damaged files, at most 32 and 64 MiB |
 //! | `files-v1/usage` | how much each shard holds |
 //! | `files-v1/evicted` | what went lately, so that a miss can say so |
@@ -47,6 +47,7 @@
 //! | 32 | 28 | 0 |
 //! | 60 | 4 | CRC32C of bytes 0 to 59 |
 //! | 64 | 256 × 32 | one record per shard |
+//! | 8256 | 256 × 1 | not 0 if a shard was changed by somebody who could not get the lock, and is to be counted |
 //!
 //! A record: bytes (8), entries (4), blobs (4), number of changes (4), 1 if it is known and 0 if it is to be counted
 //! (4), 0 (4), CRC32C of the 28 bytes before (4). A record whose check fails is to be counted.

@@ -1,5 +1,7 @@
 //! The suite that every store passes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use std::sync::Arc;

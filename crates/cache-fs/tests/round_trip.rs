@@ -1,5 +1,7 @@
 //! What was stored is what is found.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use std::io::Read;

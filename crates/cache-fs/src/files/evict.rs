@@ -7,27 +7,21 @@
 //! evicted exactly.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use cache_core::{Event, Timestamp};
 
 use super::Files;
-use super::address::{Address, SHARDS, SPACES, Space};
-use super::item::{self, Found, Recency, cost};
-use super::ledger::{Books, Totals};
+use super::address::{SHARDS, Space};
+use super::item::{self, Recency, cost};
+use super::ledger::Totals;
 use super::room::Surplus;
+use super::visit::{Seen, Visit, record};
 
 /// Files that a batch looks at before it decides.
 const BATCH: usize = 512;
 /// How often a put looks after a shard although there is room: the whole store is aged in a day of use.
-const TEND_INTERVAL: std::time::Duration = std::time::Duration::from_mins(5);
-/// A temporary file that was not written for this long belongs to a process that died.
-const LEFTOVER_AGE: std::time::Duration = std::time::Duration::from_hours(24);
-
-/// What a directory costs that holds little.
-pub(super) const EMPTY_DIR: u64 = cost(4096);
-
+const TEND_INTERVAL: Duration = Duration::from_mins(5);
 /// What a batch did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Batch {
@@ -44,36 +38,12 @@ pub(super) enum Relief {
     Busy,
 }
 
-/// A stored file, as seen by a visit.
-#[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) address: Address,
-    pub(super) cost: u64,
-    pub(super) recency: Recency,
-    pub(super) protected: bool,
-}
-
-/// A shard, as seen by a visit.
-#[derive(Debug)]
-pub(super) struct Visit {
-    shard: u8,
-    /// State of the ledger before the visit.
-    seq: u32,
-    pub(super) items: Vec<Seen>,
-    /// The directories of the shard, and what they cost.
-    dirs: Vec<(PathBuf, u64)>,
-    /// Bytes of files that are not ours, and of what is being written.
-    other: u64,
-    /// What was removed since.
-    gone: Vec<Seen>,
-}
-
 impl Files {
     /// Evicts one batch, if nobody else does. `surplus` says how much has to go of the whole store.
     pub(super) fn relieve(&self, surplus: &dyn Fn(Totals) -> Surplus) -> Relief {
         let Some(_lock) = self.eviction_lock() else { return Relief::Busy };
         let now = self.clock.now();
-        let books = self.ledger.read();
+        let books = self.ledger.before_count();
         let before = books.totals();
         let mut visits = Vec::new();
         let mut seen = 0;
@@ -151,100 +121,19 @@ impl Files {
         }
     }
 
-    /// Looks at every file of a shard. Brings times that lie in the future back to now.
-    pub(super) fn visit(&self, shard: u8, books: &Books) -> Visit {
-        let now = self.clock.now();
-        let seq = books.shards[usize::from(shard)].seq;
-        let mut visit = Visit {
-            shard,
-            seq,
-            items: Vec::new(),
-            dirs: Vec::new(),
-            other: self.being_written(shard),
-            gone: Vec::new(),
-        };
-        for space in SPACES {
-            let dir = space.shard_dir(&self.root, shard);
-            let Ok(files) = fs::read_dir(&dir) else { continue };
-            visit.dirs.push((dir.clone(), dir_cost(&dir)));
-            for file in files.filter_map(std::io::Result::ok) {
-                let Ok(meta) = file.metadata() else { continue };
-                let address = file.file_name().to_str().and_then(|name| Address::parse(space, shard, name));
-                match address.filter(|_| meta.is_file()) {
-                    None => visit.other += cost(meta.len()),
-                    Some(address) => {
-                        let mut recency = Recency::of(&meta);
-                        if recency.is_future(now) && !self.read_only {
-                            recency.used = now;
-                            if let Ok(Found::File(file, _)) = item::open(&file.path()) {
-                                let _ = recency.write(&file);
-                            }
-                        }
-                        let protected = item::is_protected(&meta, self.protect);
-                        visit.items.push(Seen { address, cost: cost(meta.len()), recency, protected });
-                    }
-                }
-            }
-        }
-        visit
-    }
-
-    /// Returns the bytes that temporary files of a shard take or have reserved.
-    fn being_written(&self, shard: u8) -> u64 {
-        self.temporary_files()
-            .filter(|file| file.shard == Some(shard))
-            .fold(0, |sum, file| sum.saturating_add(file.reserved.max(cost(file.len))))
-    }
-
-    /// Lists the temporary files.
-    fn temporary_files(&self) -> impl Iterator<Item = TemporaryFile> {
-        let files = fs::read_dir(self.root.join("tmp")).into_iter().flatten();
-        files.filter_map(|file| {
-            let file = file.ok()?;
-            let meta = file.metadata().ok()?;
-            let (shard, reserved) = file.file_name().to_str().and_then(super::temp::parse_name).unzip();
-            Some(TemporaryFile {
-                path: file.path(),
-                shard,
-                reserved: reserved.unwrap_or(0),
-                len: meta.len(),
-                modified: meta.modified().ok().filter(|_| meta.is_file()),
-            })
-        })
-    }
-
-    /// Returns the temporary files that a process left behind when it died.
-    pub(super) fn leftovers(&self) -> Vec<(PathBuf, u64)> {
-        let now = SystemTime::now();
-        // Also those of the far future, which a clock that was wrong has made.
-        let old = |time: SystemTime| {
-            now.duration_since(time).unwrap_or_else(|ahead| ahead.duration()) > LEFTOVER_AGE
-        };
-        self.temporary_files()
-            .filter(|file| file.modified.is_some_and(old))
-            .map(|file| (file.path, file.len))
-            .collect()
-    }
-
-    /// Removes the temporary files that a process left behind when it died; returns how many, and their bytes.
-    pub(super) fn remove_leftovers(&self) -> (u64, u64) {
-        let leftovers = self.leftovers();
-        let removed = leftovers.iter().filter(|(path, _)| fs::remove_file(path).is_ok());
-        removed.fold((0, 0), |(count, bytes), (_, len)| (count + 1, bytes + cost(*len)))
-    }
-
     /// Writes what visits found and did into the ledger and moves on to the shard after the last of them.
     pub(super) fn settle(&self, mut visits: Vec<Visit>, now: Timestamp) -> Batch {
         let Some(next) = visits.last().map(|visit| visit.shard.wrapping_add(1)) else {
             return Batch::default();
         };
-        for visit in visits.iter_mut().filter(|visit| visit.items.is_empty()) {
-            // In a small store the directories cost as much as the files. Removing fails unless it is empty.
-            visit.dirs.retain(|(dir, _)| fs::remove_dir(dir).is_err());
-        }
         self.ledger.update(|books| {
             books.cursor = next;
-            for visit in &visits {
+            for visit in &mut visits {
+                if visit.items.is_empty() {
+                    // In a small store the directories cost as much as the files. Removing fails unless it is empty;
+                    // the lock keeps it from going between a writer's making it and its use.
+                    visit.dirs.retain(|(dir, _)| fs::remove_dir(dir).is_err());
+                }
                 record(visit, books);
             }
         });
@@ -258,29 +147,6 @@ impl Files {
             self.emit(|| Event::Evicted { items: batch.items, bytes: batch.bytes });
         }
         batch
-    }
-
-    /// Counts shards that the ledger does not know, until about `files` files were seen.
-    pub(super) fn count_unknown(&self, files: usize) {
-        if self.read_only {
-            return;
-        }
-        let books = self.ledger.read();
-        let mut visits = Vec::new();
-        let mut seen = 0;
-        for shard in 0..=u8::MAX {
-            if seen >= files {
-                break;
-            }
-            if !books.shards[usize::from(shard)].known {
-                let visit = self.visit(shard, &books);
-                seen += visit.items.len();
-                visits.push(visit);
-            }
-        }
-        if !visits.is_empty() {
-            self.ledger.update(|books| visits.iter().for_each(|visit| record(visit, books)));
-        }
     }
 
     /// Counts what the ledger does not know, and now and then looks after a shard: part of every put.
@@ -297,6 +163,7 @@ impl Files {
         let Some(_lock) = self.eviction_lock() else { return };
         self.ledger.update(|books| books.tended = now);
         self.remove_leftovers();
+        let books = self.ledger.before_count();
         let mut visit = self.visit(books.cursor, &books);
         self.remove_aged(&mut visit, now);
         self.settle(vec![visit], now);
@@ -317,37 +184,6 @@ impl Files {
     }
 }
 
-/// What is found in `tmp/`.
-struct TemporaryFile {
-    path: PathBuf,
-    shard: Option<u8>,
-    reserved: u64,
-    len: u64,
-    /// Nothing if it is no regular file.
-    modified: Option<SystemTime>,
-}
-
-/// Writes one visit into the ledger: exactly, if nothing else happened in the shard meanwhile.
-fn record(visit: &Visit, books: &mut Books) {
-    let count = |items: &[Seen]| {
-        let entries = items.iter().filter(|seen| seen.address.space == Space::Entries).count() as u32;
-        let bytes = items.iter().fold(0, |sum: u64, seen| sum.saturating_add(seen.cost));
-        (bytes, entries, items.len() as u32 - entries)
-    };
-    let record = books.shard(visit.shard);
-    if record.seq == visit.seq {
-        let (bytes, entries, blobs) = count(&visit.items);
-        let dirs: u64 = visit.dirs.iter().map(|(_, cost)| cost).sum();
-        let bytes = bytes.saturating_add(visit.other).saturating_add(dirs);
-        (record.bytes, record.entries, record.blobs) = (bytes, entries, blobs);
-        record.known = true;
-        record.seq = record.seq.wrapping_add(1);
-    } else {
-        let (bytes, entries, blobs) = count(&visit.gone);
-        record.subtract(bytes, entries, blobs);
-    }
-}
-
 /// Returns what `visits` contribute to `surplus`, which is of `total`.
 fn share(surplus: u64, visits: &[Visit], total: u64, of: impl Fn(&Seen) -> u64) -> u64 {
     if surplus == 0 || visits.len() == SHARDS {
@@ -358,7 +194,107 @@ fn share(surplus: u64, visits: &[Visit], total: u64, of: impl Fn(&Seen) -> u64) 
     u64::try_from(share).unwrap_or(u64::MAX)
 }
 
-/// Returns what a directory costs; never less than an empty one on most file systems.
-fn dir_cost(dir: &std::path::Path) -> u64 {
-    EMPTY_DIR.max(dir.symlink_metadata().map_or(0, |meta| cost(meta.len())))
+#[cfg(test)]
+mod tests {
+    use super::super::Address;
+    use super::*;
+    use crate::options::Options;
+    use cache_core::{ManualClock, Policy};
+    use std::sync::Arc;
+
+    /// Returns a store with `count` entries, each used a second later than the one before.
+    fn filled(dir: &std::path::Path, count: u32) -> Files {
+        let options = Options {
+            policy: Some(Policy::unlimited()),
+            protect: Duration::ZERO,
+            clock: Arc::new(ManualClock::new(at(count))),
+            ..Options::default()
+        };
+        let files = Files::open(dir, options).unwrap();
+        for number in 0..count {
+            let path = files.path(&address(number));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, b"?").unwrap();
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_modified(at(number).into()).unwrap();
+        }
+        files
+    }
+
+    fn at(number: u32) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + 1000 * u64::from(number))
+    }
+
+    fn address(number: u32) -> Address {
+        // Spread evenly over the shards.
+        let mut id = *cache_core::Digest::blake3(&number.to_le_bytes()).as_bytes();
+        id[0] = number as u8;
+        Address { space: Space::Entries, id }
+    }
+
+    fn a_tenth(totals: Totals) -> Surplus {
+        Surplus { bytes: totals.bytes / 10, entries: 0 }
+    }
+
+    #[test]
+    fn a_batch_looks_at_a_part_of_a_large_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = filled(dir.path(), 2560);
+        files.count_unknown(usize::MAX);
+        assert_eq!(files.ledger.read().totals().entries, 2560);
+        let Relief::Done(batch) = files.relieve(&a_tenth) else { panic!("nobody else is at it") };
+        // Ten in each shard.
+        assert_eq!(batch.shards, BATCH.div_ceil(10));
+        assert!((50..70).contains(&batch.items), "a tenth of what it looked at: {batch:?}");
+        let Relief::Done(second) = files.relieve(&a_tenth) else { panic!("nobody else is at it") };
+        assert_eq!(
+            (second.shards, files.ledger.read().cursor),
+            (52, 104),
+            "it goes on where the first ended"
+        );
+        assert_eq!(files.ledger.read().totals().entries, 2560 - batch.items - second.items);
+    }
+
+    #[test]
+    fn a_small_store_loses_its_oldest() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = filled(dir.path(), 300);
+        let surplus = |_| Surplus { bytes: 0, entries: 100 };
+        let Relief::Done(batch) = files.relieve(&surplus) else { panic!("nobody else is at it") };
+        assert_eq!(batch.items, 100);
+        for number in 0..300 {
+            assert_eq!(files.path(&address(number)).exists(), number >= 100, "{number}");
+        }
+    }
+
+    #[test]
+    fn one_evicts_and_the_others_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, other) = (filled(dir.path(), 3), filled(dir.path(), 0));
+        let lock = one.eviction_lock().unwrap();
+        assert_eq!(other.relieve(&a_tenth), Relief::Busy);
+        drop(lock);
+        assert!(matches!(other.relieve(&a_tenth), Relief::Done(_)));
+    }
+
+    #[test]
+    fn what_was_used_since_it_was_seen_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = filled(dir.path(), 1);
+        let mut visit = files.visit(0, &files.ledger.read());
+        let file = File::options().write(true).open(files.path(&address(0))).unwrap();
+        file.set_modified(at(7).into()).unwrap();
+        files.remove_if(&mut visit, |_| true);
+        assert!(visit.items.len() == 1 && files.path(&address(0)).exists());
+    }
+
+    #[test]
+    fn what_is_being_written_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = filled(dir.path(), 0);
+        std::fs::write(dir.path().join("files-v1/tmp/07-8352-1-x"), b"").unwrap();
+        files.count_unknown(usize::MAX);
+        let record = files.ledger.read().shards[7];
+        assert_eq!((record.bytes, record.entries), (8352, 1));
+    }
 }

@@ -9,9 +9,10 @@ use cache_core::{Digest, Error, Result};
 use super::Files;
 use super::address::Space;
 use super::entries::Loaded;
-use super::evict::{Relief, Seen, Visit};
+use super::evict::Relief;
 use super::item::cost;
 use super::room::Demand;
+use super::visit::{Seen, Visit};
 use crate::report::GcReport;
 
 /// How long to wait for a process that is evicting. It holds the lock for milliseconds.
@@ -56,6 +57,10 @@ impl Files {
                         if (expired || broken) && (dry_run || self.remove_seen(&address, &meta)) {
                             *(if expired { &mut report.expired } else { &mut report.broken }) += 1;
                             report.bytes += cost(meta.len());
+                            if broken && !dry_run {
+                                // Its blobs were evicted before it.
+                                self.evicted.note([&address], now);
+                            }
                         } else {
                             named.extend(entry.blobs().map(|(digest, _)| *digest));
                         }
@@ -76,7 +81,7 @@ impl Files {
         let now = self.clock.now();
         for shard in 0..=u8::MAX {
             let _lock = if dry_run { None } else { Some(self.wait_for_eviction_lock()?) };
-            let mut visit = self.visit(shard, &self.ledger.read());
+            let mut visit = self.visit(shard, &self.ledger.before_count());
             let too_old =
                 |seen: &Seen| self.policy.max_age.is_some_and(|age| now.since(seen.recency.used) > age);
             let unnamed = |seen: &Seen| seen.address.digest().is_some_and(|digest| !named.contains(&digest));

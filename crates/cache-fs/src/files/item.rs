@@ -222,7 +222,7 @@ mod tests {
             assert_eq!(Recency::of(&file.metadata().unwrap()), recency);
         }
         // Somebody else's time is no priority.
-        file.set_modified(UNIX_EPOCH + Duration::from_nanos(1_333_999_000)).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_micros(1_333_999)).unwrap();
         assert_eq!(Recency::of(&file.metadata().unwrap()).rank, Rank::Undecided);
     }
 

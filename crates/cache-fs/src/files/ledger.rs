@@ -3,7 +3,8 @@
 //! A writer adds what it is about to write before it writes, and subtracts what it replaced afterwards; a process
 //! that dies in between leaves a total that is too high, never too low. A visit of the shard counts it anew. The lock
 //! is only ever tried for a moment: a process that was stopped while it held it must not stop the others. Who goes on
-//! without the lock marks the shard as unknown, and the next visit counts it.
+//! without the lock sets the doubt of a shard, a byte of its own that nobody else writes at the same time, and the next
+//! visit counts it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -19,14 +20,17 @@ const MAGIC: [u8; 8] = *b"VTCUSAGE";
 const VERSION: u32 = 1;
 const HEADER: usize = 64;
 const RECORD: usize = 32;
-const SIZE: usize = HEADER + SHARDS * RECORD;
+const DOUBTS: usize = HEADER + SHARDS * RECORD;
+const SIZE: usize = DOUBTS + SHARDS;
 /// What the store needs besides shards, in bytes: the ledger, the table of what was evicted, the marker, the tag and
 /// eight directories of one block each.
 pub(super) const FIXED: u64 = 160 << 10;
-/// How long the lock is tried for. Whoever holds it needs microseconds.
-const LOCK_PATIENCE: Duration = Duration::from_millis(20);
+/// How long the lock is tried for. Whoever holds it needs microseconds, on a busy disk milliseconds.
+const LOCK_PATIENCE: Duration = Duration::from_millis(50);
 /// Pause between two tries; it doubles each time.
 const LOCK_PAUSE: Duration = Duration::from_micros(50);
+/// Longest pause between two tries.
+const MAX_LOCK_PAUSE: Duration = Duration::from_micros(800);
 
 /// The ledger of a store.
 #[derive(Debug)]
@@ -62,9 +66,29 @@ impl Ledger {
         let before = books.clone();
         let out = change(&mut books);
         // A ledger that cannot be written is out of date until the next visit of each shard; nothing depends on more.
-        let _ = books.write(&before, whole, lock.is_some(), file);
+        let _ = match lock {
+            Some(_) => books.write(&before, whole, file),
+            None => books.doubt(&before, file),
+        };
         drop(lock);
         out
+    }
+
+    /// Lets go of the doubts about shards that are about to be counted, and returns the ledger. Whoever doubts them from
+    /// now on has done something that the count may have missed.
+    pub(super) fn before_count(&self) -> Books {
+        let books = self.read();
+        if books.doubts.contains(&true) {
+            self.update(|books| {
+                for (record, doubt) in books.shards.iter_mut().zip(&mut books.doubts) {
+                    // A change, so that it is written: it stays unknown until it is counted.
+                    record.seq = record.seq.wrapping_add(u32::from(*doubt));
+                    *doubt = false;
+                }
+            });
+            return self.read();
+        }
+        books
     }
 
     /// Opens the file, or opens it again if somebody removed it.
@@ -112,7 +136,7 @@ impl<'a> Lock<'a> {
                 Ok(()) => return Some(Self(file)),
                 Err(TryLockError::WouldBlock) if start.elapsed() < patience => {
                     std::thread::sleep(pause);
-                    pause = (pause * 2).min(patience);
+                    pause = (pause * 2).min(MAX_LOCK_PAUSE);
                 }
                 // Busy for too long, or a file system without locks.
                 Err(_) => return None,
@@ -191,6 +215,8 @@ pub(super) struct Books {
     /// Bytes in quarantine.
     pub(super) aside: u64,
     pub(super) shards: Vec<Record>,
+    /// Which shards were changed without the lock.
+    doubts: Vec<bool>,
 }
 
 /// The sums of a ledger.
@@ -205,7 +231,13 @@ pub(super) struct Totals {
 
 impl Default for Books {
     fn default() -> Self {
-        Self { cursor: 0, tended: Timestamp::default(), aside: 0, shards: vec![Record::default(); SHARDS] }
+        Self {
+            cursor: 0,
+            tended: Timestamp::default(),
+            aside: 0,
+            shards: vec![Record::default(); SHARDS],
+            doubts: vec![false; SHARDS],
+        }
     }
 }
 
@@ -214,17 +246,16 @@ impl Books {
         &mut self.shards[usize::from(shard)]
     }
 
-    /// Returns the sums for the whole store. Shards spread evenly, so one that is not known counts as the mean of the others.
+    /// Returns the sums for the whole store. Shards spread evenly, so one that is not known counts as the mean of the
+    /// others, or as what is known of it if that is more.
     pub(super) fn totals(&self) -> Totals {
-        let sum = |known: bool, of: fn(&Record) -> u64| {
-            self.shards.iter().filter(|record| record.known == known).map(of).fold(0, u64::saturating_add)
-        };
         let unknown = self.shards.iter().filter(|record| !record.known).count();
-        let known = (SHARDS - unknown) as u64;
         let total = |of: fn(&Record) -> u64| {
-            let counted = sum(true, of);
-            let estimate = counted.checked_div(known).unwrap_or(0).saturating_mul(unknown as u64);
-            counted.saturating_add(estimate.max(sum(false, of)))
+            let known = self.shards.iter().filter(|record| record.known).map(of).fold(0, u64::saturating_add);
+            let mean = known.checked_div((SHARDS - unknown) as u64).unwrap_or(0);
+            let estimates =
+                self.shards.iter().filter(|record| !record.known).map(|record| of(record).max(mean));
+            estimates.fold(known, u64::saturating_add)
         };
         Totals {
             bytes: total(|record| record.bytes).saturating_add(self.aside).saturating_add(FIXED),
@@ -256,6 +287,10 @@ impl Books {
         for (shard, record) in books.shards.iter_mut().zip(records) {
             *shard = Record::decode(record).unwrap_or_default();
         }
+        for (i, &doubt) in bytes.iter().skip(DOUBTS).enumerate() {
+            books.doubts[i] = doubt != 0;
+            books.shards[i].known &= doubt == 0;
+        }
         (books, whole)
     }
 
@@ -272,23 +307,33 @@ impl Books {
     }
 
     /// Writes what differs from `before`: records that grew first, so that a crash in between counts too much.
-    fn write(&mut self, before: &Self, whole: bool, locked: bool, mut file: &File) -> io::Result<()> {
-        let mut at = |at: usize, bytes: &[u8]| {
-            file.seek(SeekFrom::Start(at as u64))?;
-            file.write_all(bytes)
-        };
+    fn write(&self, before: &Self, whole: bool, file: &File) -> io::Result<()> {
         let mut changed: Vec<usize> = (0..SHARDS).filter(|&i| self.shards[i] != before.shards[i]).collect();
         changed.sort_by_key(|&i| self.shards[i].bytes < before.shards[i].bytes);
         for i in changed {
-            let record = &mut self.shards[i];
-            record.known &= locked;
-            at(HEADER + i * RECORD, &record.encode())?;
+            write_at(file, HEADER + i * RECORD, &self.shards[i].encode())?;
         }
         if !whole || self.header() != before.header() {
-            at(0, &self.header())?;
+            write_at(file, 0, &self.header())?;
+        }
+        for i in (0..SHARDS).filter(|&i| before.doubts[i] && !self.doubts[i]) {
+            write_at(file, DOUBTS + i, &[0])?;
         }
         Ok(())
     }
+
+    /// Writes down that the shards which differ from `before` are in doubt.
+    fn doubt(&self, before: &Self, file: &File) -> io::Result<()> {
+        for i in (0..SHARDS).filter(|&i| self.shards[i] != before.shards[i]) {
+            write_at(file, DOUBTS + i, &[1])?;
+        }
+        Ok(())
+    }
+}
+
+fn write_at(mut file: &File, at: usize, bytes: &[u8]) -> io::Result<()> {
+    file.seek(SeekFrom::Start(at as u64))?;
+    file.write_all(bytes)
 }
 
 #[cfg(test)]
@@ -332,7 +377,7 @@ mod tests {
         let path = dir.path().join("usage");
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[HEADER + 3] ^= 1;
-        std::fs::write(&path, &bytes[..SIZE - 40]).unwrap();
+        std::fs::write(&path, &bytes[..DOUBTS - 40]).unwrap();
         let totals = ledger.read().totals();
         assert_eq!(totals, Totals { bytes: FIXED + 25_600, entries: 256, blobs: 512, unknown: 3 });
     }
@@ -347,6 +392,13 @@ mod tests {
         drop(other);
         let books = ledger.read();
         assert!(!books.shards[3].known && books.shards[4].known);
+        // A change by somebody who has the lock does not hide it.
+        ledger.update(|books| books.shard(3).add(1, 0, 0));
+        assert!(!ledger.read().shards[3].known);
+        let seq = ledger.before_count().shards[3].seq;
+        assert!(!ledger.read().shards[3].known && seq > 0, "it is still to be counted");
+        ledger.update(|books| books.shard(3).known = true);
+        assert!(ledger.read().shards[3].known);
     }
 
     #[cfg(unix)]

@@ -8,11 +8,13 @@ mod evicted;
 mod gc;
 mod item;
 mod ledger;
+mod leftovers;
 mod list;
 mod quarantine;
 mod room;
 mod temp;
 mod verify;
+mod visit;
 mod writer;
 
 use std::fs;

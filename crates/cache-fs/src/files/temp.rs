@@ -13,9 +13,9 @@ use tempfile::NamedTempFile;
 
 use super::Files;
 use super::address::{Address, Space};
-use super::evict::EMPTY_DIR;
 use super::item::{self, Rank, Recency, cost};
 use super::room::{Demand, Verdict};
+use super::visit::EMPTY_DIR;
 use crate::trust::create_private_dir;
 
 /// How often a put tries again when others take the room that it has just made.
@@ -38,10 +38,15 @@ pub(super) struct Temp {
 ///
 /// They are in the name so that whoever counts the shard while the file is being written, or after its writer died,
 /// counts what is on its way.
-pub(super) fn parse_name(name: &str) -> Option<(u8, u64)> {
-    let (shard, rest) = name.split_once('-')?;
-    let (reserved, _) = rest.split_once('-')?;
-    Some((u8::from_str_radix(shard, 16).ok()?, reserved.parse().ok()?))
+pub(super) fn parse_name(name: &str) -> Option<(u8, Demand)> {
+    let mut parts = name.splitn(4, '-');
+    let shard = u8::from_str_radix(parts.next()?, 16).ok()?;
+    let demand = Demand { bytes: parts.next()?.parse().ok()?, entries: parts.next()?.parse().ok()? };
+    parts.next().map(|_| (shard, demand))
+}
+
+fn name_prefix(shard: u8, demand: Demand) -> String {
+    format!("{shard:02x}-{}-{}-", demand.bytes, demand.entries)
 }
 
 impl Temp {
@@ -57,7 +62,7 @@ impl Temp {
         let mut relieved = false;
         for _ in 0..ATTEMPTS {
             files.make_room(reserved)?;
-            let file = match files.create_temporary(shard, reserved.bytes) {
+            let file = match files.create_temporary(shard, reserved) {
                 Err(e) if item::is_full(&e) && !relieved => {
                     relieved = true;
                     files.make_room_on_disk(reserved.bytes);
@@ -131,8 +136,7 @@ impl Temp {
     ) -> Result<PutOutcome> {
         let files = Arc::clone(&self.files);
         let Some(file) = self.file.take() else { return Ok(PutOutcome::Present) };
-        // A failure costs recency, not content.
-        let _ = Recency { used: files.clock.now(), rank }.write(file.as_file());
+        let recency = Recency { used: files.clock.now(), rank };
         let path = files.path(address);
         let dir = address.space.shard_dir(&files.root, address.shard());
         let is_entry = address.space == Space::Entries;
@@ -141,7 +145,10 @@ impl Temp {
             // The lock makes this exact: nobody else replaces or removes the old file at the same time.
             let old = path.symlink_metadata().ok().filter(fs::Metadata::is_file);
             let (made_dir, moved) = rename(file, &dir, &path, mode);
-            if moved.is_ok() {
+            if let Ok(file) = &moved {
+                // Not earlier: the time of a temporary file tells whether its writer is alive. A failure costs recency,
+                // not content.
+                let _ = recency.write(file);
                 let (entries, blobs) = counts(true);
                 let dir = if made_dir { EMPTY_DIR } else { 0 };
                 books.shard(address.shard()).add(cost(len).saturating_add(dir), entries, blobs);
@@ -153,7 +160,7 @@ impl Temp {
         });
         self.reserved = Demand::default();
         match published {
-            Ok(()) => Ok(PutOutcome::Stored),
+            Ok(_) => Ok(PutOutcome::Stored),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && mode == PutMode::IfAbsent => {
                 Ok(PutOutcome::Present)
             }
@@ -164,40 +171,45 @@ impl Temp {
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        drop(self.file.take());
+        // The reservation goes first: who counts the shard in between finds the file, and counts too much, not too little.
         if self.reserved != Demand::default() {
             let (shard, reserved) = (self.shard, self.reserved);
             self.files.ledger.update(|books| {
                 books.shard(shard).subtract(reserved.bytes, reserved.entries as u32, 0);
             });
         }
+        drop(self.file.take());
     }
 }
 
-/// Moves `file` to `path`, in `dir`, which may be missing or go away; returns whether it made the directory.
-fn rename(file: NamedTempFile, dir: &Path, path: &Path, mode: PutMode) -> (bool, io::Result<()>) {
+/// Moves `file` to `path`, in `dir`, which may be missing or go away; returns whether it
+/// made the directory, and the open file.
+fn rename(file: NamedTempFile, dir: &Path, path: &Path, mode: PutMode) -> (bool, io::Result<File>) {
     let persist = |file: NamedTempFile| match mode {
         PutMode::Overwrite => file.persist(path),
         PutMode::IfAbsent => file.persist_noclobber(path),
     };
-    match persist(file) {
-        Ok(_) => (false, Ok(())),
-        Err(failed) if failed.error.kind() == io::ErrorKind::NotFound => {
-            if let Err(e) = create_private_dir(dir) {
-                return (false, Err(e));
-            }
-            (true, persist(failed.file).map(drop).map_err(|failed| failed.error))
+    let (mut file, mut made_dir) = (file, false);
+    // Where locks do not work, an evictor may remove the directory while it is still empty.
+    for _ in 0..ATTEMPTS {
+        match persist(file) {
+            Ok(file) => return (made_dir, Ok(file)),
+            Err(failed) if failed.error.kind() == io::ErrorKind::NotFound => file = failed.file,
+            Err(failed) => return (made_dir, Err(failed.error)),
         }
-        Err(failed) => (false, Err(failed.error)),
+        if let Err(e) = create_private_dir(dir) {
+            return (made_dir, Err(e));
+        }
+        made_dir = true;
     }
+    (made_dir, Err(io::ErrorKind::NotFound.into()))
 }
 
 impl Files {
     /// Creates an empty temporary file, and the directory for it if somebody removed it.
-    fn create_temporary(&self, shard: u8, reserved: u64) -> io::Result<NamedTempFile> {
+    fn create_temporary(&self, shard: u8, reserved: Demand) -> io::Result<NamedTempFile> {
         let dir = self.root.join("tmp");
-        let create =
-            || tempfile::Builder::new().prefix(&format!("{shard:02x}-{reserved}-")).tempfile_in(&dir);
+        let create = || tempfile::Builder::new().prefix(&name_prefix(shard, reserved)).tempfile_in(&dir);
         match create() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 self.create_layout().map_err(io::Error::other)?;
@@ -234,11 +246,14 @@ impl Files {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_reservation_is_in_the_name() {
-        assert_eq!(super::parse_name("ff-4256-Xy_-z"), Some((0xff, 4256)));
-        for foreign in ["", "ff", "ff-", "100-1-a", "zz-1-a", "ff--a", "ff-x-a"] {
-            assert_eq!(super::parse_name(foreign), None, "{foreign}");
+        let demand = Demand { bytes: 4256, entries: 1 };
+        assert_eq!(parse_name(&(name_prefix(255, demand) + "Xy_-z")), Some((255, demand)));
+        for foreign in ["", "ff", "ff-", "100-1-0-a", "zz-1-0-a", "ff--0-a", "ff-x-0-a", "ff-1-0"] {
+            assert_eq!(parse_name(foreign), None, "{foreign}");
         }
     }
 }
