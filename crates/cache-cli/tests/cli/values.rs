@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Place, finish};
+use crate::support::Place;
 
 #[test]
 fn what_is_put_comes_back_from_memory_and_from_blobs() {
@@ -153,6 +153,6 @@ fn a_new_file_has_the_mode_that_the_umask_leaves() {
     let shell = ["-c", "umask 027; exec \"$0\" get key -o out", env!("CARGO_BIN_EXE_vitte-cache")];
     let mut command = std::process::Command::new("/bin/sh");
     command.args(shell).current_dir(&place.work).env("VITTE_CACHE_DIR", &place.cache);
-    finish(&mut command).ok();
+    crate::support::finish(&mut command).ok();
     assert_eq!(fs::metadata(place.work.join("out")).unwrap().permissions().mode() & 0o777, 0o640);
 }
