@@ -173,7 +173,7 @@ fn permission_denied_and_read_only() {
     let refused = nobody(&lab);
     check(&lab, &refused);
     assert_eq!(refused.outcome(), "bypass");
-    assert!(refused.stderr.contains("owned by"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("belongs to"), "{}", refused.stderr);
     // Nothing may be read at all.
     chown("65534:65534", &lab.cache);
     fs::set_permissions(&lab.cache, fs::Permissions::from_mode(0o000)).unwrap();

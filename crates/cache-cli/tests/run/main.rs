@@ -9,5 +9,6 @@ mod faults;
 mod flags;
 mod keys;
 mod outputs;
+mod project;
 mod refusals;
 mod support;
