@@ -27,13 +27,20 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result {
     if !Step::cargo(["fuzz", "--version"]).succeeds() {
         return Err(Stop::absent("cargo-fuzz is not installed: run `cargo install --locked cargo-fuzz`"));
     }
-    let targets = if args.targets.is_empty() {
+    let targets: Vec<String> = if args.targets.is_empty() {
         Step::cargo(["+nightly", "fuzz", "list"]).text()?.lines().map(str::to_owned).collect()
     } else {
         args.targets.clone()
     };
+    for target in &targets {
+        // libFuzzer writes what it finds into the first directory, and stops if that is missing.
+        let corpus = workspace.root.join(format!("fuzz/corpus/{target}"));
+        std::fs::create_dir_all(&corpus)
+            .map_err(|error| Stop::failed(format!("cannot make {}: {error}", corpus.display())))?;
+    }
     run_all(targets.iter().map(|target| {
-        Step::cargo(["+nightly", "fuzz", "run", target, "--"])
+        let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/fixtures/{target}"));
+        Step::cargo(["+nightly", "fuzz", "run", target, &corpus, &seeds, "--"])
             .arg(format!("-max_total_time={}", args.seconds))
     }))
 }
