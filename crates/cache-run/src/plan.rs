@@ -4,9 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
-use cache_core::{Anchor, Digest, Fingerprint, HashFunction, Hasher, Key, KeyBuilder, RelPath, TreePath};
+use cache_core::{Anchor, Digest, Fingerprint, HashFunction, Hasher, Key, KeyBuilder, RelPath};
 
 use crate::base::{canonical, find_base, normalize};
 use crate::discovered::{Change, Context, Moment};
@@ -287,13 +286,6 @@ impl<'a> Plan<'a> {
             |path| frame.is_output(path),
             &mut self.memory,
         )
-    }
-
-    /// Returns the modification time of the youngest input.
-    pub(crate) fn newest_input(&self) -> Option<SystemTime> {
-        let modified =
-            |path: &TreePath| std::fs::metadata(path.locate(&self.frame.base).ok()?).ok()?.modified().ok();
-        self.inputs.files.iter().filter_map(|input| modified(&input.path)).max()
     }
 }
 

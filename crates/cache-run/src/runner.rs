@@ -325,7 +325,6 @@ impl Cached<'_> {
         // Checked before anything is touched: half a log cannot be taken back.
         exec::check(&hit.result.log[..]).map_err(|error| error.to_string())?;
         if !hit.entry.outputs.is_empty() {
-            let newest_input = self.plan.newest_input();
             let frame = self.plan.frame;
             let restore = Restore {
                 store: self.store,
@@ -335,7 +334,7 @@ impl Cached<'_> {
                 optional: frame.depfile.as_ref(),
                 mode: self.run.spec.restore,
                 mtime: self.run.spec.mtime,
-                newest_input,
+                newest_input: self.plan.inputs.newest,
             };
             restore.run(&hit.entry.outputs, &mut self.plan.memory).map_err(|error| error.to_string())?;
         }

@@ -39,6 +39,7 @@ mod walk;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
+use std::time::SystemTime;
 
 use cache_core::{Digest, FileState, HashFunction, KeyBuilder, Namespace, StatFingerprint, TreePath};
 
@@ -87,6 +88,8 @@ pub struct InputSet {
     pub total_bytes: u64,
     /// Patterns, as they were given, that match nothing. That is no error, but may be a mistake.
     pub unmatched: Vec<String>,
+    /// The latest modification time of all files.
+    pub newest: Option<SystemTime>,
 }
 
 /// A file or link that a command may read.
@@ -192,10 +195,11 @@ impl Inputs {
         memory: &mut Memory,
         progress: &dyn Progress,
     ) -> Result<InputSet, InputError> {
+        let newest = listing.files.iter().filter_map(|found| found.stat.modified()).max();
         let files = digest::inputs(&self.base, listing.files, memory, progress)?;
         self.check_lists(&files)?;
         let total_bytes = files.iter().map(|input| input.len).sum();
-        Ok(InputSet { files, total_bytes, unmatched: listing.unmatched })
+        Ok(InputSet { files, total_bytes, unmatched: listing.unmatched, newest })
     }
 
     /// Makes sure that the lists still say what was made of them.

@@ -2,7 +2,7 @@
 
 use std::fs::Metadata;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cache_core::{Fingerprint, StatFingerprint, Timestamp};
 
@@ -29,6 +29,8 @@ pub(crate) struct Stat {
     pub(crate) dev: u64,
     /// Of device, inode, size, mode, modification and change time.
     pub(crate) fingerprint: StatFingerprint,
+    /// Modification time in nanoseconds since the epoch.
+    modified: i64,
     /// The later of modification and change time, in nanoseconds since the epoch.
     touched: i64,
 }
@@ -55,6 +57,7 @@ impl Stat {
             len: metadata.size(),
             dev: metadata.dev(),
             fingerprint: StatFingerprint(Fingerprint::of(&bytes)),
+            modified: i64::try_from(modified).unwrap_or(i64::MAX),
             touched: i64::try_from(modified.max(changed)).unwrap_or(i64::MAX),
         }
     }
@@ -73,8 +76,15 @@ impl Stat {
             len: metadata.len(),
             dev: 0,
             fingerprint: StatFingerprint(Fingerprint::of(&bytes)),
+            modified: i64::try_from(modified).unwrap_or(i64::MAX),
             touched: i64::MAX,
         }
+    }
+
+    /// Returns the modification time; none before 1970.
+    pub(crate) fn modified(&self) -> Option<SystemTime> {
+        let since = Duration::from_nanos(u64::try_from(self.modified).ok()?);
+        SystemTime::UNIX_EPOCH.checked_add(since)
     }
 
     /// Returns whether an equal fingerprint later on proves equal content, if the content is read not before `now`.
