@@ -10,17 +10,17 @@ use std::time::Duration;
 use crate::support::Place;
 
 /// Longer than any background run of a test takes, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs a command line with `--stale` and returns when it and everything it started in the background has ended: all of
 /// them hold the write end of the pipe that is read here.
 fn run_to_the_last(place: &Place, flags: &str) {
     let line =
         format!("exec \"$0\" run -q -n it --ttl 1ms --stale {flags} -- sh -c 'echo x >> count' 3>&1 >&2");
-    let like = place.command([""; 0]);
+    let model = place.command([""; 0]);
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", &line, env!("CARGO_BIN_EXE_vitte-cache")]).current_dir(&place.work).env_clear();
-    shell.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+    shell.envs(model.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
     let child = shell.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
