@@ -14,6 +14,7 @@
 //! | `files-v1/tmp/ab-<bytes>-<entries>-…` | what is being written, with the shard and what is reserved for it |
 //! | `files-v1/quarantine/` | damaged files, at most 32 and 64 MiB |
 //! | `files-v1/usage` | how much each shard holds |
+//! | `files-v1/usage.lock` | locked by the process that changes it |
 //! | `files-v1/evicted` | what went lately, so that a miss can say so |
 //! | `files-v1/evict.lock` | locked by the process that evicts |
 //!
@@ -25,7 +26,7 @@
 //! wrong is moved into quarantine and is a miss.
 //!
 //! **Writing** makes room, creates a temporary file, adds to `usage`, writes, and renames the file to its place while it
-//! holds the lock of `usage`, so that what it replaces is subtracted exactly once. Nothing is forced onto the disk: a file
+//! holds `usage.lock`, so that what it replaces is subtracted exactly once. Nothing is forced onto the disk: a file
 //! that a power failure cut off fails its verification.
 //!
 //! **Recency** is the modification time of a file, set on writing and, if it is more than 30 seconds old, on use. Its

@@ -236,7 +236,7 @@ fn a_store_that_lost_its_own_files_works() {
         let _ = store.put(&key(number), &entry(content(number, 5000)), PutMode::Overwrite).unwrap();
     }
     let before = store.usage();
-    for name in ["usage", "evicted", "evict.lock", "format"] {
+    for name in ["usage", "usage.lock", "evicted", "evict.lock", "format"] {
         let _ = std::fs::remove_file(root.join(name));
         let _ = store.put(&key(1), &entry("again"), PutMode::Overwrite).unwrap();
     }

@@ -235,7 +235,7 @@ pub(super) fn read_exactly(file: &File, len: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Reads until `buffer` is full or the input ends.
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match reader.read(&mut buffer[filled..]) {

@@ -129,7 +129,6 @@ impl Files {
         let outcome = self.publish_entry(&address, &bytes, rank, mode)?;
         if outcome == PutOutcome::Stored {
             self.emit(|| Event::Put { key, bytes: entry.size() });
-            self.tend();
         }
         Ok(outcome)
     }

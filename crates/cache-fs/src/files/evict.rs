@@ -14,7 +14,7 @@ use cache_core::{Event, Timestamp};
 use super::Files;
 use super::address::{SHARDS, Space};
 use super::item::{self, Recency, cost};
-use super::ledger::Totals;
+use super::ledger::{Books, Totals};
 use super::room::Surplus;
 use super::visit::{Seen, Visit, record};
 
@@ -149,19 +149,20 @@ impl Files {
         batch
     }
 
-    /// Counts what the ledger does not know, and now and then looks after a shard: part of every put.
+    /// Returns whether it is time to [`tend`](Self::tend) the store.
+    pub(super) fn needs_tending(&self, books: &Books) -> bool {
+        books.shards.iter().any(|record| !record.known) || is_due(books, self.clock.now())
+    }
+
+    /// Counts what the ledger does not know, and now and then looks after a shard.
     pub(super) fn tend(&self) {
-        let books = self.ledger.read();
-        if books.shards.iter().any(|record| !record.known) {
-            self.count_unknown(BATCH);
-        }
+        self.count_unknown(BATCH);
         let now = self.clock.now();
-        let due = now.since(books.tended) >= TEND_INTERVAL || books.tended.since(now) > item::CLOCK_SKEW;
-        if !due {
+        let Some(_lock) = self.eviction_lock() else { return };
+        if !self.ledger.update(|books| is_due(books, now) && std::mem::replace(&mut books.tended, now) != now)
+        {
             return;
         }
-        let Some(_lock) = self.eviction_lock() else { return };
-        self.ledger.update(|books| books.tended = now);
         self.remove_leftovers();
         let books = self.ledger.before_count();
         let mut visit = self.visit(books.cursor, &books);
@@ -182,6 +183,11 @@ impl Files {
             Ok(()) | Err(fs::TryLockError::Error(_)) => Some(file),
         }
     }
+}
+
+/// Returns whether a shard should be looked after; also if the clock went back meanwhile.
+fn is_due(books: &Books, now: Timestamp) -> bool {
+    now.since(books.tended) >= TEND_INTERVAL || books.tended.since(now) > item::CLOCK_SKEW
 }
 
 /// Returns what `visits` contribute to `surplus`, which is of `total`.

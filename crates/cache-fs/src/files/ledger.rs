@@ -7,14 +7,15 @@
 //! visit counts it.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cache_core::{Timestamp, crc32c};
 
 use super::address::SHARDS;
+use super::blobs::fill;
 
 const MAGIC: [u8; 8] = *b"VTCUSAGE";
 const VERSION: u32 = 1;
@@ -38,30 +39,36 @@ pub(super) struct Ledger {
     path: PathBuf,
     read_only: bool,
     // Threads of one process share an open file, and with it its lock; this keeps them apart.
-    file: Mutex<Option<File>>,
+    open: Mutex<Option<Opened>>,
+}
+
+/// The open files of a ledger.
+#[derive(Debug)]
+struct Opened {
+    data: File,
+    /// A file of its own: where locks are mandatory, nobody could read the data while somebody else has the lock.
+    lock: Option<File>,
 }
 
 impl Ledger {
     pub(super) fn new(path: PathBuf, read_only: bool) -> Self {
-        Self { path, read_only, file: Mutex::new(None) }
+        Self { path, read_only, open: Mutex::new(None) }
     }
 
     /// Returns what the ledger says now, which may change at once.
     pub(super) fn read(&self) -> Books {
-        let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.open(&mut slot) {
-            Some(file) => Books::read(file).0,
-            None => Books::default(),
-        }
+        let mut slot = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open(&mut slot).map(|opened| Books::read(&opened.data).0).unwrap_or_default()
     }
 
     /// Lets `change` look at the ledger and change it while nobody else does.
     ///
     /// If that cannot be had in a moment, `change` is called all the same, and what it changes is marked as unknown.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut Books) -> T) -> T {
-        let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(file) = self.open(&mut slot) else { return change(&mut Books::default()) };
-        let lock = Lock::within(file, LOCK_PATIENCE);
+        let mut slot = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(opened) = self.open(&mut slot) else { return change(&mut Books::default()) };
+        let file = &opened.data;
+        let lock = opened.lock.as_ref().and_then(|lock| Lock::within(lock, LOCK_PATIENCE));
         let (mut books, whole) = Books::read(file);
         let before = books.clone();
         let out = change(&mut books);
@@ -91,23 +98,27 @@ impl Ledger {
         books
     }
 
-    /// Opens the file, or opens it again if somebody removed it.
-    fn open<'a>(&self, slot: &'a mut Option<File>) -> Option<&'a File> {
-        if slot.as_ref().is_some_and(is_unlinked) {
+    /// Opens the files, or opens them again if somebody removed them.
+    fn open<'a>(&self, slot: &'a mut Option<Opened>) -> Option<&'a Opened> {
+        let gone =
+            |opened: &Opened| is_unlinked(&opened.data) || opened.lock.as_ref().is_some_and(is_unlinked);
+        if slot.as_ref().is_some_and(gone) {
             *slot = None;
         }
         if slot.is_none() {
-            let mut options = OpenOptions::new();
-            options.read(true);
-            if !self.read_only {
-                options.write(true).create(true).truncate(false);
-                #[cfg(unix)]
-                std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            }
-            let opened = options.open(&self.path).or_else(|_| File::open(&self.path));
-            *slot = opened.ok().filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
+            let data = self.open_to_write(&self.path).or_else(|| File::open(&self.path).ok());
+            let data = data.filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()))?;
+            *slot = Some(Opened { data, lock: self.open_to_write(&self.path.with_extension("lock")) });
         }
         slot.as_ref()
+    }
+
+    fn open_to_write(&self, path: &Path) -> Option<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        if self.read_only { None } else { options.open(path).ok() }
     }
 }
 
@@ -267,12 +278,10 @@ impl Books {
 
     /// Returns what `file` holds, and whether its header is whole. Each part that is not is as if new.
     fn read(mut file: &File) -> (Self, bool) {
-        let mut bytes = Vec::with_capacity(SIZE);
+        let mut bytes = [0; SIZE];
         let mut books = Self::default();
-        if file.seek(SeekFrom::Start(0)).and_then(|_| file.take(SIZE as u64).read_to_end(&mut bytes)).is_err()
-        {
-            return (books, false);
-        }
+        let read = file.seek(SeekFrom::Start(0)).and_then(|_| fill(&mut file, &mut bytes));
+        let bytes = &bytes[..read.unwrap_or(0)];
         let Some(header) = bytes.first_chunk::<HEADER>() else { return (books, false) };
         let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
         let whole = header[..8] == MAGIC
@@ -283,7 +292,7 @@ impl Books {
             books.tended = Timestamp::from_millis(u64_at(16));
             books.aside = u64_at(24);
         }
-        let (records, _) = bytes[HEADER..].as_chunks::<RECORD>();
+        let (records, _) = bytes[HEADER..bytes.len().min(DOUBTS)].as_chunks::<RECORD>();
         for (shard, record) in books.shards.iter_mut().zip(records) {
             *shard = Record::decode(record).unwrap_or_default();
         }
@@ -386,7 +395,7 @@ mod tests {
     fn without_the_lock_a_shard_becomes_unknown() {
         let (dir, ledger) = ledger();
         fill(&ledger);
-        let other = File::open(dir.path().join("usage")).unwrap();
+        let other = File::open(dir.path().join("usage.lock")).unwrap();
         other.lock().unwrap();
         ledger.update(|books| books.shard(3).add(50, 0, 1));
         drop(other);

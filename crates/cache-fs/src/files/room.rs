@@ -120,29 +120,26 @@ impl Files {
         Surplus { bytes, entries }
     }
 
-    /// Evicts until `demand` can be met.
-    ///
-    /// Near a limit, one small batch goes, if no other process is at it. At the limit, batches go until there is room;
-    /// each looks at a few hundred files, so that a put waits in proportion to what it adds, not to what the store holds.
-    pub(super) fn make_room(&self, demand: Demand) -> Result<()> {
-        if let Some(limit) = self.policy.max_bytes
-            && demand.bytes.saturating_add(FIXED) > limit
-        {
-            let what = "it (with what the cache needs for itself)".to_owned();
-            return Err(Error::TooLarge { what, size: demand.bytes.saturating_add(FIXED), limit });
+    /// Refuses what could not be stored even if everything else went.
+    pub(super) fn check_size(&self, demand: Demand) -> Result<()> {
+        let size = demand.bytes.saturating_add(FIXED);
+        match self.policy.max_bytes {
+            Some(limit) if size > limit => Err(Error::TooLarge {
+                what: "it, with what the cache needs for itself,".to_owned(),
+                size,
+                limit,
+            }),
+            _ => Ok(()),
         }
+    }
+
+    /// Evicts batches until `demand` can be met. Each looks at a few hundred files, so that a put waits in proportion to
+    /// what it adds, not to what the store holds.
+    pub(super) fn make_room(&self, demand: Demand) -> Result<()> {
         let start = Instant::now();
         let mut fruitless = 0;
         loop {
-            let totals = self.ledger.read().totals();
-            let why = match self.judge(totals, demand) {
-                Verdict::Fits => return Ok(()),
-                Verdict::Tight => {
-                    self.relieve(&|totals| self.surplus(totals, demand));
-                    return Ok(());
-                }
-                Verdict::Over(why) => why,
-            };
+            let Verdict::Over(why) = self.judge(self.ledger.read().totals(), demand) else { return Ok(()) };
             match self.relieve(&|totals| self.surplus(totals, demand)) {
                 Relief::Done(batch) if batch.bytes > 0 => fruitless = 0,
                 Relief::Done(_) => fruitless += 1,

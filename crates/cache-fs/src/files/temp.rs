@@ -20,6 +20,8 @@ use crate::trust::create_private_dir;
 
 /// How often a put tries again when others take the room that it has just made.
 const ATTEMPTS: u32 = 4;
+/// What is said when that was in vain.
+const OUTRUN: &str = "other processes fill it faster than room can be made; raise the size limit";
 
 /// A file that is being written. Dropped, it is gone, and so is its reservation.
 #[derive(Debug)]
@@ -59,9 +61,9 @@ impl Temp {
             bytes: cost(len).saturating_add(if needs_dir { EMPTY_DIR } else { 0 }),
             entries: u64::from(space == Space::Entries),
         };
+        files.check_size(reserved)?;
         let mut relieved = false;
         for _ in 0..ATTEMPTS {
-            files.make_room(reserved)?;
             let file = match files.create_temporary(shard, reserved) {
                 Err(e) if item::is_full(&e) && !relieved => {
                     relieved = true;
@@ -74,24 +76,25 @@ impl Temp {
             if files.reserve(shard, reserved) {
                 return Ok(Self { files: Arc::clone(files), file: Some(file), shard, reserved, relieved });
             }
+            // Its name says that something comes; gone, it is not counted beside the demand.
+            drop(file);
+            files.make_room(reserved)?;
         }
-        Err(files
-            .full("other processes fill it faster than room can be made; raise the size limit".to_owned()))
+        Err(files.full(OUTRUN.to_owned()))
     }
 
     /// Makes room for so many bytes more.
     pub(super) fn grow(&mut self, bytes: u64) -> Result<()> {
         let demand = Demand { bytes, entries: 0 };
+        self.files.check_size(Demand { bytes: self.reserved.bytes.saturating_add(bytes), entries: 0 })?;
         for _ in 0..ATTEMPTS {
-            self.files.make_room(demand)?;
             if self.files.reserve(self.shard, demand) {
                 self.reserved.bytes = self.reserved.bytes.saturating_add(bytes);
                 return Ok(());
             }
+            self.files.make_room(demand)?;
         }
-        Err(self
-            .files
-            .full("other processes fill it faster than room can be made; raise the size limit".to_owned()))
+        Err(self.files.full(OUTRUN.to_owned()))
     }
 
     /// Returns the open file.
@@ -156,11 +159,16 @@ impl Temp {
                 books.shard(address.shard()).subtract(old.map_or(0, |old| cost(old.len())), entries, blobs);
             }
             books.shard(self.shard).subtract(self.reserved.bytes, self.reserved.entries as u32, 0);
-            moved
+            moved.map(|_| files.needs_tending(books))
         });
         self.reserved = Demand::default();
         match published {
-            Ok(_) => Ok(PutOutcome::Stored),
+            Ok(needs_tending) => {
+                if needs_tending {
+                    files.tend();
+                }
+                Ok(PutOutcome::Stored)
+            }
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && mode == PutMode::IfAbsent => {
                 Ok(PutOutcome::Present)
             }
@@ -219,16 +227,20 @@ impl Files {
         }
     }
 
-    /// Adds `demand` to a shard if it fits.
+    /// Adds `demand` to a shard if it fits, and evicts a batch if it is time to.
     fn reserve(&self, shard: u8, demand: Demand) -> bool {
-        self.ledger.update(|books| {
-            let totals = books.totals();
-            let fits = !matches!(self.judge(totals, demand), Verdict::Over(_));
-            if fits {
+        let verdict = self.ledger.update(|books| {
+            let verdict = self.judge(books.totals(), demand);
+            if !matches!(verdict, Verdict::Over(_)) {
                 books.shard(shard).add(demand.bytes, demand.entries as u32, 0);
             }
-            fits
-        })
+            verdict
+        });
+        if verdict == Verdict::Tight {
+            // If another process is at it, all the better.
+            self.relieve(&|totals| self.surplus(totals, Demand::default()));
+        }
+        !matches!(verdict, Verdict::Over(_))
     }
 
     /// Returns the error for a write that failed on `path`.
