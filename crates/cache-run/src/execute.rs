@@ -10,17 +10,21 @@ use cache_fs::{FsStore, Lookup};
 use crate::discovered::Moment;
 use crate::exec::{self, Finished, Limits, Recording, SpawnError, StdioLog};
 use crate::inputs::ChangeKind;
+use crate::journal::Journal;
 use crate::lookup::{Hit, base_digest};
 use crate::outputs::{Capture, CaptureError, Captured};
 use crate::plan::Plan;
 use crate::runner::differing;
 use crate::spec::Spec;
-use crate::value::{self, DepSet, Index, KIND_INDEX, KIND_RESULT, RunResult};
+use crate::value::{self, DepSet, Index, KIND_INDEX, KIND_RESULT, RunResult, WRITER};
 
-/// Longest recorded output of a command, in bytes: it is kept in the entry itself and read whole.
-const MAX_LOG: u64 = 64 << 20;
+/// Longest recorded output of a command, in bytes, and longest log of it: it is kept in the entry itself, and there a
+/// store takes 16 MiB.
+const MAX_LOG: u64 = 15 << 20;
 /// Recorded output beyond this waits in a temporary file, in bytes.
 const LOG_MEMORY: usize = 4 << 20;
+/// Bytes of the journal in which the last run of the same label is looked for.
+const RECENT: u64 = 64 << 10;
 /// Characters of the command line that are kept for lists.
 const MAX_COMMAND: usize = 200;
 
@@ -75,6 +79,7 @@ impl Execution<'_> {
             memory: LOG_MEMORY,
             spool_dir: Some(self.side),
         };
+        plan.frame.outputs.iter().for_each(|output| output.unshare(&plan.frame.base));
         let finished = plan.frame.execute(stdin, &limits, Some(&plan.key))?;
         let (mut code, wall) = (finished.code, finished.wall);
         if let Some((failed, warning)) = lost_output(&finished) {
@@ -104,7 +109,7 @@ impl Execution<'_> {
         self.worth_storing(plan, &finished)?;
         let (code, wall) = (finished.code, finished.wall);
         let log = complete(finished.recording)?;
-        Self::inputs_unchanged(plan)?;
+        self.inputs_unchanged(plan)?;
         let mut set = match (plan.frame.depfile.clone(), moment) {
             (Some(depfile), Some(Ok(moment))) => {
                 Some(plan.discovered(&depfile, moment).map_err(Obstacle::Refused)?)
@@ -126,7 +131,8 @@ impl Execution<'_> {
             let bound = set.get_or_insert_with(DepSet::empty);
             bound.base = Some(base_digest(plan));
         }
-        let (files, bytes) = (captured.outputs.len(), captured.bytes + result.log.len() as u64);
+        let printed = exec::check(&result.log[..]).map_or(0, exec::Lengths::total);
+        let (files, bytes) = (captured.outputs.len(), captured.bytes + printed);
         self.put(plan, set, &result, captured, wall).map_err(Obstacle::Trouble)?;
         Ok(Verdict::Stored { files, bytes })
     }
@@ -153,14 +159,15 @@ impl Execution<'_> {
 
     /// The key says what the inputs were before the command ran. If they are not the same now, nobody knows which of
     /// both the command read.
-    fn inputs_unchanged(plan: &mut Plan<'_>) -> Result<(), Obstacle> {
+    fn inputs_unchanged(&self, plan: &mut Plan<'_>) -> Result<(), Obstacle> {
         let changes = plan.patterns.changed_since(&plan.inputs, &mut plan.memory);
         let changes = changes.map_err(|error| Obstacle::Refused(format!("after the run, {error}")))?;
         let Some(change) = changes.first() else { return Ok(()) };
         let path = &change.path;
         let exclude = exclusion(plan, path);
         let made_here = change.kind == ChangeKind::Added
-            || (path.anchor == Anchor::Base && plan.frame.is_output(&path.path));
+            || (path.anchor == Anchor::Base && plan.frame.is_output(&path.path))
+            || self.was_refused_for(path);
         let others = if changes.len() > 1 { format!(" (+{})", changes.len() - 1) } else { String::new() };
         Err(Obstacle::Refused(if made_here {
             format!("wrote its own input {path}{others} · add -i '!{exclude}'")
@@ -170,6 +177,14 @@ impl Execution<'_> {
                 "input {path} {what} while it ran{others} · run again, or if the command writes it add -i '!{exclude}'"
             )
         }))
+    }
+
+    /// What changed under the last run as well is changed by the command and not by somebody who happens to edit it.
+    fn was_refused_for(&self, path: &TreePath) -> bool {
+        let (label, path) = (self.spec.label(), format!(" {path} "));
+        let records = Journal::new(self.side.to_owned()).read(RECENT);
+        let last = records.iter().rev().find(|record| record.label == label);
+        last.and_then(|record| record.not_stored.as_ref()).is_some_and(|why| why.contains(&path))
     }
 
     fn capture(&self, plan: &Plan<'_>, result: &RunResult) -> Result<Captured, Obstacle> {
@@ -207,7 +222,7 @@ impl Execution<'_> {
             name: self.spec.label(),
             created,
             expires: self.spec.ttl.map(|ttl| created.plus(ttl)),
-            writer: concat!("vitte-cache ", env!("CARGO_PKG_VERSION")).to_owned(),
+            writer: WRITER.to_owned(),
             cost_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
             tags: [("command".to_owned(), command_line(self.spec))].into(),
             ..EntryMeta::default()
@@ -280,6 +295,10 @@ fn complete(recording: Recording) -> Result<StdioLog, Obstacle> {
 }
 
 fn read_log(mut log: StdioLog) -> Result<Vec<u8>, Obstacle> {
+    // Bytes on alternating streams take up to twice their number.
+    if log.encoded_len() > MAX_LOG {
+        return complete(Recording::TooLarge { limit: MAX_LOG }).map(|_| Vec::new());
+    }
     let mut bytes = Vec::with_capacity(usize::try_from(log.encoded_len()).unwrap_or(0));
     log.reader()
         .and_then(|mut reader| reader.read_to_end(&mut bytes))

@@ -1,11 +1,14 @@
 //! Why a run was a miss: the nearest earlier run and the differences to it.
 
-use cache_core::{Key, Timestamp};
+use cache_core::{
+    Digest, Entry, EntryMeta, Key, KeyBuilder, Output, OutputKind, PutMode, RelPath, Timestamp,
+};
 use cache_fs::FsStore;
 
 use crate::journal::{Journal, Outcome, Record};
 use crate::manifest::{Difference, Manifest};
-use crate::value;
+use crate::spec::Spec;
+use crate::value::{self, KIND_MANIFEST, WRITER};
 
 /// Bytes of the journal that a miss looks at: about a thousand runs, read and parsed in a few milliseconds.
 const LOOK_BACK: u64 = 512 << 10;
@@ -21,8 +24,8 @@ pub(crate) enum Earlier {
     None,
     /// The same key was stored at this time, and so it must have been removed.
     SameKeyStored(Timestamp),
-    /// The same key was run, and was not stored for these reasons.
-    SameKeyNotStored(Vec<String>),
+    /// The same key was run, and was not stored; why not.
+    SameKeyNotStored(Option<String>),
     /// The nearest run with the same label, and the differences to it.
     Nearest(Box<Record>, Vec<Difference>),
     /// There were runs with this label, and their details are no longer kept.
@@ -36,7 +39,7 @@ pub(crate) fn earlier(store: &FsStore, journal: &Journal, label: &str, key: &Key
         records.iter().rev().find(|record| record.key == *key && record.outcome != Outcome::Bypass);
     match same_key {
         Some(record) if record.outcome == Outcome::NotStored => {
-            return Earlier::SameKeyNotStored(record.reasons.clone());
+            return Earlier::SameKeyNotStored(record.not_stored.clone());
         }
         Some(record) => return Earlier::SameKeyStored(record.at),
         None => {}
@@ -75,6 +78,27 @@ pub(crate) fn nearest<'r>(
         None if any => Earlier::Forgotten,
         None => Earlier::None,
     }
+}
+
+/// Keeps what `key` was made of, and returns where. It is an entry of its own with one blob, so that it lives and ages
+/// like everything else in the store.
+pub(crate) fn keep(store: &FsStore, spec: &Spec, key: &Key, manifest: &Manifest) -> Option<Digest> {
+    let bytes = value::encode(manifest)?;
+    let digest = store.write_blob(&bytes).ok()?;
+    let meta = EntryMeta {
+        namespace: spec.namespace.clone(),
+        kind: KIND_MANIFEST.to_owned(),
+        name: spec.label(),
+        created: std::time::SystemTime::now().into(),
+        writer: WRITER.to_owned(),
+        ..EntryMeta::default()
+    };
+    let kind = OutputKind::File { digest, len: bytes.len() as u64, mode: 0o600, modified_ns: 0 };
+    let output = Output { path: RelPath::new(KIND_MANIFEST).ok()?, kind };
+    let entry = Entry { meta, outputs: vec![output], ..Entry::default() };
+    let key = KeyBuilder::new(&spec.namespace, KIND_MANIFEST).key(key).finish();
+    let _ = store.put(&key, &entry, PutMode::Overwrite).ok()?;
+    Some(digest)
 }
 
 /// Returns what the key of a run was made of, if that is still kept.

@@ -115,11 +115,7 @@ impl FlightLock {
         match regular::open(&self.path, &mut options) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let Some(dir) = self.path.parent() else { return Err(error) };
-                let mut builder = std::fs::DirBuilder::new();
-                builder.recursive(true);
-                #[cfg(unix)]
-                std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-                builder.create(dir)?;
+                regular::make_private_dir(dir)?;
                 regular::open(&self.path, &mut options)
             }
             other => other,

@@ -85,6 +85,19 @@ fn split(text: &str) -> Option<(f64, &str)> {
 
 /// Returns `bytes` with three digits at most and a decimal unit: `38 MB`, `1.2 GB`.
 pub fn size(bytes: u64) -> String {
+    let (value, unit) = scaled(bytes);
+    if unit != "B" && value < 9.95 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+}
+
+/// Returns how much `used` is of `whole`: `19.3 of 20.0 GB`.
+pub fn part(used: u64, whole: u64) -> String {
+    let (value, unit) = scaled(whole);
+    let factor = value / (whole.max(1) as f64);
+    format!("{:.1} of {value:.1} {unit}", used as f64 * factor)
+}
+
+/// Returns a number below a thousand and its unit.
+fn scaled(bytes: u64) -> (f64, &'static str) {
     let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let mut value = bytes as f64;
     let mut unit = 0;
@@ -92,11 +105,7 @@ pub fn size(bytes: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    if unit > 0 && value < 9.95 {
-        format!("{value:.1} {}", units[unit])
-    } else {
-        format!("{value:.0} {}", units[unit])
-    }
+    (value, units[unit])
 }
 
 /// Returns `duration` in its largest fitting unit: `6 ms`, `41.2 s`, `3 min`, `2 h`, `5 d`.
@@ -137,6 +146,7 @@ mod tests {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
         let shown = [0, 999, 1000, 1234, 9_960, 38_400_000, 999_600, 20_000_000_000].map(size);
+        assert_eq!(part(19_300_000_000, 20_000_000_000), "19.3 of 20.0 GB");
         assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "1.2 kB", "10 kB", "38 MB", "1.0 MB", "20 GB"]);
     }
 

@@ -1,7 +1,7 @@
 //! A small, bounded record of past runs: what `why` and `stats` read.
 //!
 //! One line of text per run: eight digits of CRC32C, a space, JSON. Appended with one write, so that processes need no
-//! lock; a line that was torn or mixed up fails its check and is skipped. At [`MAX_BYTES`] the file becomes the older
+//! lock; a line that was torn or mixed up fails its check and is skipped. At 4 MiB the file becomes the older
 //! generation and a new one begins.
 
 use std::fs::{self, OpenOptions};
@@ -37,6 +37,9 @@ pub struct Record {
     /// Why, in the words of the status line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
+    /// Why the result was not stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_stored: Option<String>,
     /// Milliseconds that the command took; what a hit saved.
     pub command_ms: u64,
     /// Milliseconds from start to end.
@@ -164,6 +167,7 @@ mod tests {
             manifest: Some(Digest::blake3(b"m")),
             outcome: Outcome::Miss,
             reasons: vec!["a changed".to_owned()],
+            not_stored: None,
             command_ms: 5,
             wall_ms: 6,
             bytes: 7,

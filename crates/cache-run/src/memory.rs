@@ -7,7 +7,7 @@
 //! | 8 | magic `vtcmemo` and version 1 |
 //! | 4 | generation of the last save, little-endian |
 //! | 4 | number of records |
-//! | 16 | XXH3-128 of the twelve bytes from 4 on without this field, and of all records |
+//! | 16 | XXH3-128 of the sixteen bytes before and of all records |
 //! | 52 each | stat fingerprint (16), BLAKE3 digest (32), generation in which it was last used (4); sorted by fingerprint |
 //!
 //! A file that is damaged, foreign, or of another version is an empty memory. What is in it is only ever a shortcut.
@@ -21,7 +21,7 @@ use cache_core::{
 };
 
 use crate::inputs::{InputError, Read as ReadFile, Stat, is_trustworthy, read_file};
-use crate::regular;
+use crate::regular::{self, make_private_dir};
 
 const MAGIC: [u8; 8] = *b"vtcmemo\x01";
 /// Bytes before the first record.
@@ -164,6 +164,7 @@ impl Memory {
         let generation = generation_of(&self.loaded).max(generation_of(&current)).saturating_add(1);
         let bytes = self.merge(&current, generation);
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        make_private_dir(dir)?;
         let mut file = tempfile::Builder::new().prefix(".memory-").tempfile_in(dir)?;
         file.write_all(&bytes)?;
         file.persist(&path).map_err(|error| error.error)?;

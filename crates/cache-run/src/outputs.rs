@@ -119,6 +119,22 @@ impl OutputPattern {
         self.root.as_ref().filter(|_| self.owned)
     }
 
+    /// Gives the command files of its own where an earlier restore left read-only links to the cache, as far as they
+    /// are declared by name: written in place, a link would refuse, or change what is stored.
+    pub fn unshare(&self, base: &Path) {
+        let root = self.root.as_ref().filter(|_| self.glob.is_none()).and_then(|root| root.to_native().ok());
+        let mut pending: Vec<PathBuf> = root.into_iter().map(|path| base.join(path)).collect();
+        while let Some(path) = pending.pop() {
+            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+            if metadata.is_dir() {
+                pending.extend(list(&path).unwrap_or_default().iter().map(|name| path.join(name)));
+            } else if is_shared(&metadata) {
+                // What fails here fails for the command too, which says it better.
+                let _ = replace_with_copy(&path);
+            }
+        }
+    }
+
     /// Returns whether the command may make something at `path`.
     pub fn covers(&self, path: &RelPath) -> bool {
         match (&self.glob, &self.root) {
@@ -328,6 +344,31 @@ fn contains(path: &Path, needles: &[Finder<'_>]) -> io::Result<bool> {
         kept = filled.min(overlap);
         buffer.copy_within(filled - kept..filled, 0);
     }
+}
+
+/// Returns whether this looks like a link that a restore made.
+#[cfg(unix)]
+fn is_shared(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    metadata.is_file() && metadata.nlink() > 1 && metadata.mode() & 0o222 == 0
+}
+
+#[cfg(not(unix))]
+fn is_shared(metadata: &Metadata) -> bool {
+    metadata.is_file() && metadata.permissions().readonly()
+}
+
+fn replace_with_copy(path: &Path) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut copy = tempfile::Builder::new().prefix(".vitte-restore-").tempfile_in(dir)?;
+    io::copy(&mut fs::File::open(path)?, &mut copy)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(path)?.permissions().mode();
+        fs::set_permissions(copy.path(), fs::Permissions::from_mode(mode | 0o200))?;
+    }
+    copy.persist(path).map(drop).map_err(|error| error.error)
 }
 
 #[cfg(unix)]

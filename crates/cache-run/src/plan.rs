@@ -187,6 +187,18 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
+    /// Says so if there are input patterns and none of them matches, and nothing else tells when the result gets stale.
+    pub(crate) fn reads_nothing(&self) -> Option<String> {
+        let spec = self.frame.spec;
+        let bounded = spec.ttl.is_some() || spec.depfile.is_some();
+        (self.inputs.files.is_empty() && !bounded).then(|| {
+            let patterns = spec.inputs.join("`, `");
+            format!(
+                "no file matches `{patterns}`, so the result would never get stale: correct -i, or give --ttl"
+            )
+        })
+    }
+
     fn make_key(&self) -> Key {
         let spec = self.frame.spec;
         let texts = |key: KeyBuilder, text: &String| key.text(text);

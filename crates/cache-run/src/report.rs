@@ -82,7 +82,7 @@ pub enum Reason {
         ago: Duration,
     },
     /// The same run was made before and was not stored; why not.
-    NotStoredBefore(Vec<String>),
+    NotStoredBefore(Option<String>),
     /// Something else.
     Unknown(String),
 }
@@ -123,7 +123,7 @@ impl Reason {
                     let _ = write!(text, " {} ago", human::duration(*ago));
                 }
                 if let Some((used, limit)) = *fullness {
-                    let _ = write!(text, " (cache {} of {})", human::size(used), human::size(limit));
+                    let _ = write!(text, " (cache {})", human::part(used, limit));
                 }
                 one(text)
             }
@@ -132,8 +132,13 @@ impl Reason {
             Self::Newer => one("stored result was made by a newer version".to_owned()),
             Self::Asked(what) => one((*what).to_owned()),
             Self::Removed { ago } => one(format!("stored {} ago and removed since", human::duration(*ago))),
-            Self::NotStoredBefore(why) if why.is_empty() => one("not stored the last time".to_owned()),
-            Self::NotStoredBefore(why) => one(format!("not stored the last time: {}", why.join(", "))),
+            Self::NotStoredBefore(why) => {
+                let why = why.as_deref().map(|why| why.strip_prefix("not stored: ").unwrap_or(why));
+                one(why.map_or_else(
+                    || "not stored before".to_owned(),
+                    |why| format!("not stored before: {why}"),
+                ))
+            }
             Self::Unknown(why) => one(why.clone()),
         }
     }
@@ -315,7 +320,7 @@ mod tests {
         let evicted = Report { reason: Reason::Evicted { ago, fullness }, ..miss };
         assert_eq!(
             evicted.line(&NoPaint),
-            "○ miss docs   evicted 2 h ago (cache 20 GB of 20 GB) · ran 41.2 s · stored 12 MB"
+            "○ miss docs   evicted 2 h ago (cache 20.0 of 20.0 GB) · ran 41.2 s · stored 12 MB"
         );
         let refused = Report {
             refusal: Some("wrote its own input .cache/state.json · add -i '!.cache/**'".to_owned()),

@@ -19,6 +19,7 @@ use tempfile::{Builder, TempDir};
 
 use crate::memory::Memory;
 use crate::outputs::OutputPattern;
+use crate::regular::make_private_dir;
 use crate::spec::{MtimeMode, RestoreMode};
 
 /// Files up to this size are read whole; larger ones are cloned or copied from file to file.
@@ -29,7 +30,7 @@ const SMALL: u64 = 1 << 20;
 #[non_exhaustive]
 pub enum RestoreError {
     /// The content of an output is not in the store any more, or was damaged.
-    #[error("the content of {0} is no longer in the cache")]
+    #[error("the content of {0} is no longer in the cache, or was damaged")]
     Gone(RelPath),
     /// The entry does not fit what was declared: it would write where it must not.
     #[error("the stored result would write {0}, which is not a declared output")]
@@ -189,6 +190,10 @@ impl Restore<'_> {
     }
 
     fn mtime_in_place(&self, metadata: &fs::Metadata, wanted: Option<SystemTime>) -> Option<SystemTime> {
+        if self.mode == RestoreMode::HardlinkReadOnly {
+            // It may be the stored file itself, whose time says when it was last used.
+            return None;
+        }
         let current = metadata.modified().ok()?;
         match self.mtime {
             MtimeMode::Now => wanted,
@@ -363,7 +368,7 @@ impl Staging {
             return Ok(dir.path().join(name));
         }
         // After a crash, leftovers there are found again; elsewhere they would lie in the user's tree.
-        let _ = fs::create_dir_all(&self.central);
+        let _ = make_private_dir(&self.central);
         let central = device_of_writable(&self.central).is_some_and(|of| of == device);
         let place = if central { &self.central } else { existing };
         let dir = Builder::new().prefix(".vitte-restore-").tempdir_in(place).map_err(failed)?;

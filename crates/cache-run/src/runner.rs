@@ -98,6 +98,9 @@ pub fn run(spec: &Spec, session: &Session<'_>) -> Result<Report, RunError> {
         }
         Err(error) => return Err(error.into()),
     };
+    if let Some(refusal) = plan.reads_nothing() {
+        return Err(RunError::Usage(refusal));
+    }
     let mut cached = Cached { run, store, side, plan, manifest: None };
     let report = cached.run();
     // What was learned about files is worth keeping in any case; what is lost costs time only.
@@ -185,6 +188,11 @@ impl<'a> Run<'a> {
     /// Runs the command without a cache. What it sees is the same as with one.
     fn bypass(mut self, frame: &Frame<'_>) -> Result<Report, RunError> {
         let mut report = self.report(Outcome::Bypass);
+        report.reason = Reason::Asked(if self.spec.mode == Mode::Off {
+            "switched off"
+        } else {
+            "the cache cannot be used"
+        });
         if self.spec.dry_run {
             return Ok(report);
         }
@@ -379,7 +387,7 @@ impl Cached<'_> {
         let label = self.run.spec.label();
         let manifest = self.plan.manifest(&salt::load(&self.side));
         if self.run.spec.mode.writes() && !self.run.spec.dry_run {
-            self.manifest = value::encode(&manifest).and_then(|bytes| self.store.write_blob(&bytes).ok());
+            self.manifest = explain::keep(self.store, self.run.spec, &self.plan.key, &manifest);
         }
         if let Some(known) = known {
             return known;
@@ -401,6 +409,10 @@ impl Cached<'_> {
         let execution = Execution { spec: self.run.spec, store: self.store, side: &self.side, verified };
         let done = execution.run(&mut self.plan)?;
         self.run.warnings.extend(done.warnings);
+        let unmatched = self.plan.inputs.unmatched.iter();
+        self.run
+            .warnings
+            .extend(unmatched.map(|pattern| format!("the input pattern `{pattern}` matches nothing")));
         let mut report = self.report(Outcome::NotStored);
         report.reason = reason;
         report.code = done.code;
@@ -422,7 +434,6 @@ impl Cached<'_> {
         let spec = self.run.spec;
         let mut reasons = report.reason.words();
         reasons.truncate(MAX_REASONS);
-        reasons.extend(report.refusal.clone());
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let record = Record {
             at: now(),
@@ -432,6 +443,7 @@ impl Cached<'_> {
             manifest: self.manifest,
             outcome: report.outcome,
             reasons,
+            not_stored: report.refusal.clone().or_else(|| report.note.clone()),
             command_ms: millis(report.command),
             wall_ms: millis(report.wall),
             bytes: report.bytes,

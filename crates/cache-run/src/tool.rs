@@ -7,9 +7,9 @@
 //!   they start (`cc1`, `as` excepted); who replaces `cc1` by hand declares it with `-i`;
 //! - a script by its content and that of the interpreter in its `#!` line, through `env` as well;
 //! - a launcher that starts what its arguments name (`env`, `nice`, `ccache`, …) by both;
-//! - a proxy of rustup by the toolchain that it will choose and that toolchain's manifest; see [`rustup`];
+//! - a proxy of rustup by the toolchain that it will choose and that toolchain's manifest;
 //! - a shim of a version manager (pyenv, rbenv, nodenv, asdf, mise, volta, …) or a link to a compiler cache by what
-//!   decides what it starts; see [`shim`].
+//!   decides what it starts.
 //!
 //! What a program starts later on is not known beforehand: for `make` or `sh -c`, tools that matter are declared with
 //! `--tool 'cc --version'` or `-i`.

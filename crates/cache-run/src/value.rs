@@ -12,6 +12,12 @@ pub(crate) const KIND_RESULT: &str = "run";
 /// Kind of entries that hold an [`Index`].
 pub(crate) const KIND_INDEX: &str = "run.index";
 
+/// Kind of entries that hold what the key of a run was made of.
+pub(crate) const KIND_MANIFEST: &str = "run.manifest";
+
+/// Who writes entries.
+pub(crate) const WRITER: &str = concat!("vitte-cache ", env!("CARGO_PKG_VERSION"));
+
 /// The result of a command besides its output files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunResult {
@@ -24,7 +30,7 @@ pub(crate) struct RunResult {
 /// Results of commands with equal declared inputs, told apart by what the commands read besides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Index {
-    /// At most [`Index::MAX_SETS`], the one that was used last first.
+    /// At most [`Index::MAX_SETS`], the one that was stored last first.
     pub(crate) sets: Vec<DepSet>,
 }
 

@@ -111,6 +111,7 @@ mod tests {
             manifest: None,
             outcome: Outcome::Miss,
             reasons: Vec::new(),
+            not_stored: None,
             command_ms: 0,
             wall_ms: 0,
             bytes: 0,

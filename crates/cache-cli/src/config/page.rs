@@ -41,7 +41,7 @@ const RUNS: &str = "
 ## Runs
 
 A project file can describe runs, so that `vitte-cache run LABEL` is enough. They run in the directory that holds `.vitte`.
-Flags on the command line replace what the table says.
+Flags on the command line replace what the table says; `-e` and `--pass-env` add to it.
 
 ```toml
 [run.docs]

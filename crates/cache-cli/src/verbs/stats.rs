@@ -61,8 +61,7 @@ struct Sums {
     hits: u64,
     misses: u64,
     not_stored: u64,
-    bypassed: u64,
-    /// Hits among the runs that asked the cache, from 0 to 1.
+    /// Hits among all runs, from 0 to 1.
     hit_ratio: Option<f64>,
     restored_bytes: u64,
     stored_bytes: u64,
@@ -84,10 +83,10 @@ impl Sums {
                 self.stored_bytes = self.stored_bytes.saturating_add(record.bytes);
             }
             Outcome::NotStored => self.not_stored += 1,
-            Outcome::Bypass => self.bypassed += 1,
+            // Such runs have no cache whose journal they could be in.
+            Outcome::Bypass => {}
         }
-        let asked = self.runs - self.bypassed;
-        self.hit_ratio = (asked > 0).then(|| self.hits as f64 / asked as f64);
+        self.hit_ratio = Some(self.hits as f64 / self.runs as f64);
     }
 
     fn ratio(&self) -> String {
@@ -129,9 +128,6 @@ impl Stats {
         line("hits", &total.hits.to_string(), &total.ratio());
         line("misses", &total.misses.to_string(), "");
         line("not stored", &total.not_stored.to_string(), "");
-        if total.bypassed > 0 {
-            line("uncached", &total.bypassed.to_string(), "");
-        }
         line("restored", &human::size(total.restored_bytes), "");
         line("stored", &human::size(total.stored_bytes), "");
         line("time saved", &total.saved(), "");
@@ -189,6 +185,7 @@ mod tests {
             base: "/".to_owned(),
             session: String::new(),
             differing: None,
+            not_stored: None,
         }
     }
 
@@ -199,7 +196,6 @@ mod tests {
             record("a", Outcome::Hit),
             record("a", Outcome::Stale),
             record("b", Outcome::NotStored),
-            record("b", Outcome::Bypass),
         ];
         records[1].differing = Some(2);
         records[2].differing = Some(0);
@@ -207,7 +203,7 @@ mod tests {
         records[2].wall_ms = 5000;
         let stats = Stats::of(&records.iter().collect::<Vec<_>>());
         let total = &stats.total;
-        assert_eq!((total.runs, total.hits, total.misses, total.not_stored, total.bypassed), (5, 2, 1, 1, 1));
+        assert_eq!((total.runs, total.hits, total.misses, total.not_stored), (4, 2, 1, 1));
         assert_eq!((total.hit_ratio, total.saved_ms), (Some(0.5), 990));
         assert_eq!((total.restored_bytes, total.stored_bytes), (14, 7));
         assert_eq!((stats.labels["a"].hits, stats.labels["b"].hit_ratio), (2, Some(0.0)));

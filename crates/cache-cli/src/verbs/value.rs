@@ -3,7 +3,7 @@
 use cache_core::{Key, KeyBuilder, Namespace};
 
 /// Kind of the entries that `put` makes.
-pub(super) const KIND: &str = "value";
+pub(super) const KIND: &str = "file";
 /// Values up to this many bytes are kept in the entry itself; larger ones become a blob, and are never whole in memory.
 pub(super) const MAX_INLINE: usize = 64 << 10;
 /// Name of the one output of an entry whose value is a blob.

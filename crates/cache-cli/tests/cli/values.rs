@@ -115,7 +115,7 @@ fn ls_filters_by_prefix_kind_and_namespace() {
     assert_eq!(names("ls --json --kind run"), "");
     assert_eq!(names("ls --json --label app-1"), "", "values have no label");
     let entry = &place.run("ls --json lib").ok().json_lines()[0];
-    assert_eq!((entry["kind"].as_str(), entry["size"].as_u64()), (Some("value"), Some(5)));
+    assert_eq!((entry["kind"].as_str(), entry["size"].as_u64()), (Some("file"), Some(5)));
     let table = place.run("ls --limit 2").ok().stdout;
     assert_eq!(table.lines().count(), 4, "{table}");
     assert!(table.ends_with("… and 2 more; --limit 0 shows all\n"), "{table}");

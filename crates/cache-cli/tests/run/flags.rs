@@ -177,6 +177,26 @@ fn why_names_what_changed_between_runs() {
 }
 
 #[test]
+fn what_a_run_is_compared_with_survives_a_collection() {
+    let lab = Lab::new();
+    lab.write("in", "1");
+    lab.sh(&["-n", "t", "-i", "in"], "cat in").expect("miss");
+    assert!(lab.command().arg("gc").status().unwrap().success());
+    lab.write("in", "2");
+    assert_eq!(lab.sh(&["-n", "t", "-i", "in"], "cat in").expect("miss").reasons(), "in changed");
+}
+
+#[test]
+fn unchanged_files_are_not_read_again() {
+    let lab = Lab::new();
+    // A file that is old in truth: its change time cannot be set back.
+    lab.sh(&["-i", "/etc/passwd"], "true").expect("miss");
+    let memories = lab.stored_files("/run/memory/");
+    assert_eq!(memories.len(), 1);
+    assert!(fs::metadata(&memories[0]).unwrap().len() > 32);
+}
+
+#[test]
 fn a_project_file_names_a_run() {
     let lab = Lab::new();
     lab.write("src/a", "1");

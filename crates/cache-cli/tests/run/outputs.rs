@@ -159,6 +159,13 @@ fn hard_links_on_request_are_read_only() {
     lab.sh(&flags, script).expect("hit");
     let metadata = fs::metadata(lab.path("out")).unwrap();
     assert_eq!((mode(&lab.path("out")), metadata.nlink()), (0o444, 2));
+    // The command itself writes in place, and gets a file of its own for that.
+    lab.write("in", "y");
+    lab.sh(&flags, script).expect("miss");
+    assert_eq!((mode(&lab.path("out")), lab.read("out")), (0o644, "1\n".to_owned()));
+    lab.write("in", "x");
+    fs::remove_file(lab.path("out")).unwrap();
+    lab.sh(&flags, script).expect("hit");
     // Somebody writes through the link in spite of it: that result is lost, and nobody gets wrong bytes.
     fs::set_permissions(lab.path("out"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     fs::write(lab.path("out"), "2\n").unwrap();

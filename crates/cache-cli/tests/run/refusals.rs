@@ -54,6 +54,27 @@ fn an_input_changed_while_the_command_ran() {
 }
 
 #[test]
+fn a_file_that_changes_under_every_run_is_the_commands_own() {
+    let lab = Lab::new();
+    lab.write("src/a", "1");
+    lab.write(".cache/state.json", "0");
+    let run = || lab.sh(&["-n", "t", "-i", "**"], "echo x >> .cache/state.json");
+    refused(run(), "input .cache/state.json changed while it ran · run again, or if the command writes it");
+    refused(run(), "wrote its own input .cache/state.json · add -i '!.cache/**'");
+}
+
+#[test]
+fn patterns_that_match_nothing() {
+    let lab = Lab::new();
+    let nothing = lab.sh(&["-i", "src/**", "-i", "!x"], "true");
+    assert!(nothing.code == 125 && nothing.stderr.contains("no file matches `src/**"), "{}", nothing.stderr);
+    lab.sh(&["-i", "src/**", "--ttl", "1h"], "true").expect("miss");
+    lab.write("in", "1");
+    let some = lab.sh(&["-i", "in", "-i", "src/**"], "true").expect("miss");
+    assert!(some.status["warnings"][0].as_str().unwrap().contains("`src/**` matches nothing"));
+}
+
+#[test]
 fn an_output_is_missing() {
     let lab = Lab::new();
     lab.write("in", "1");

@@ -100,10 +100,10 @@ impl Lab {
 
     /// Runs a line of shell in the tree, with the same environment.
     pub(crate) fn command_line(&self, line: &str) -> Output {
-        let like = self.command();
+        let template = self.command();
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", line]).current_dir(&self.work).env_clear().stdin(Stdio::null());
-        shell.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))));
         shell.output().unwrap()
     }
 

@@ -295,6 +295,22 @@ mod tests {
     }
 
     #[test]
+    fn a_count_that_was_overtaken_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = filled(dir.path(), 0);
+        files.count_unknown(usize::MAX);
+        let visit = files.visit(7, &files.ledger.before_count());
+        files.ledger.update(|books| books.shard(7).add(5000, 1, 0));
+        files.settle(vec![visit], at(0));
+        let record = files.ledger.read().shards[7];
+        assert_eq!((record.bytes, record.entries), (5000, 1));
+        // A count that nothing overtakes puts it right.
+        let visit = files.visit(7, &files.ledger.before_count());
+        files.settle(vec![visit], at(0));
+        assert_eq!(files.ledger.read().shards[7].bytes, 0);
+    }
+
+    #[test]
     fn what_is_being_written_counts() {
         let dir = tempfile::tempdir().unwrap();
         let files = filled(dir.path(), 0);
