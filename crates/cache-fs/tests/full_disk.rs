@@ -104,6 +104,7 @@ fn what_is_protected_does_not_go_for_a_full_disk() {
             .unwrap();
     let mut stored = Vec::new();
     let full = loop {
+        assert!(stored.len() < 100, "it is never full");
         match store.write_blob(&content(stored.len() as u64, 100_000)) {
             Ok(digest) => stored.push(digest),
             Err(error) => break error,

@@ -154,6 +154,7 @@ fn what_was_just_used_is_protected() {
     let store = open(60 * SECOND);
     let mut stored = Vec::new();
     let full = loop {
+        assert!(stored.len() < 100, "it is never full");
         match store.write_blob(&content(stored.len() as u64, 100_000)) {
             Ok(digest) => stored.push(digest),
             Err(error) => break error,

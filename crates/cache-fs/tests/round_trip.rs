@@ -158,6 +158,7 @@ fn lists_show_each_entry_once_page_by_page() {
             assert!(page.items.len() <= limit);
             names.extend(page.items.into_iter().map(|listed| (listed.meta.name, listed.size)));
             after = page.next;
+            assert!(names.len() <= 300, "an entry is listed twice");
             if after.is_none() {
                 break;
             }

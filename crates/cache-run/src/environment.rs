@@ -213,15 +213,21 @@ fn folded(name: &OsStr) -> OsString {
     if cfg!(windows) { name.to_ascii_uppercase() } else { name.to_os_string() }
 }
 
+/// Returns whether two names are the same, without making copies: this is asked for every variable and every safe name.
+fn same_name(a: &[u8], b: &[u8]) -> bool {
+    if cfg!(windows) { a.eq_ignore_ascii_case(b) } else { a == b }
+}
+
 fn begins_with(name: &OsStr, prefix: &str) -> bool {
-    folded(name).as_encoded_bytes().starts_with(folded(OsStr::new(prefix)).as_encoded_bytes())
+    let name = name.as_encoded_bytes();
+    name.get(..prefix.len()).is_some_and(|head| same_name(head, prefix.as_bytes()))
 }
 
 /// Returns the entry of [`SAFE`] for the variable `name`.
 fn safe(name: &OsStr) -> Option<&'static SafeVariable> {
     SAFE.iter().find(|safe| match safe.name.strip_suffix('*') {
         Some(prefix) => begins_with(name, prefix),
-        None => folded(name) == folded(OsStr::new(safe.name)),
+        None => same_name(name.as_encoded_bytes(), safe.name.as_bytes()),
     })
 }
 
@@ -290,8 +296,8 @@ impl Environment {
 
     /// Returns the value of `name` that the command sees.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
-        let wanted = folded(OsStr::new(name));
-        let found = self.child.iter().find(|(name, _)| folded(name) == wanted);
+        let wanted = name.as_bytes();
+        let found = self.child.iter().find(|(name, _)| same_name(name.as_encoded_bytes(), wanted));
         found.map(|(_, value)| value.as_os_str())
     }
 }
