@@ -66,11 +66,13 @@ pub(super) fn run(context: &Context, args: &DuArgs) -> Result {
             if args.by == "label" && ls::is_run(&item.meta.kind) {
                 group.label = item.meta.name;
             }
+            let counts = !ls::is_bookkeeping(&item.meta.kind);
             if args.by != "namespace" {
-                group.kind = item.meta.kind;
+                // What serves a result takes space for it.
+                group.kind = if counts { item.meta.kind } else { "run".to_owned() };
             }
             let sums = groups.entry(group).or_default();
-            sums.entries += 1;
+            sums.entries += u64::from(counts);
             sums.bytes = sums.bytes.saturating_add(item.size);
         }
         match page.next {

@@ -31,6 +31,9 @@ pub(super) fn run(context: &Context, args: &LsArgs) -> Result {
     loop {
         let page = store.list(&filter, after.as_deref(), PAGE)?;
         for item in page.items {
+            if args.kind.is_none() && is_bookkeeping(&item.meta.kind) {
+                continue;
+            }
             if args.label.as_ref().is_some_and(|label| !is_run(&item.meta.kind) || item.meta.name != *label) {
                 continue;
             }
@@ -53,7 +56,12 @@ pub(super) fn run(context: &Context, args: &LsArgs) -> Result {
 
 /// Returns whether entries of this kind come from `run`, so that their name is a label.
 pub(super) fn is_run(kind: &str) -> bool {
-    kind == "run" || kind.starts_with("run.")
+    kind == "run" || is_bookkeeping(kind)
+}
+
+/// Returns whether entries of this kind only serve others: they are listed when their kind is asked for.
+pub(super) fn is_bookkeeping(kind: &str) -> bool {
+    kind.starts_with("run.")
 }
 
 fn show(newest: Newest, context: &Context) -> String {

@@ -61,7 +61,7 @@ fn remove_all(store: &FsStore, filter: &ListFilter, label: Option<&str>) -> Resu
         for item in &page.items {
             let fits = |label| ls::is_run(&item.meta.kind) && item.meta.name == label;
             if label.is_none_or(fits) && store.remove(&item.key)? {
-                removed += 1;
+                removed += usize::from(!ls::is_bookkeeping(&item.meta.kind));
             }
         }
         match page.next {

@@ -1,7 +1,7 @@
 //! `vitte-cache run` as its users meet it: real processes, real files, real compilers.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests may panic, and say what they skip")]
 
 mod concurrency;
 mod depfile;

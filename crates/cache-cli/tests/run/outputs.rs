@@ -123,7 +123,7 @@ fn make_has_nothing_to_do_after_a_hit() {
     make();
     let later = SystemTime::now() + Duration::from_secs(5);
     let touch = |path: &str, time| {
-        fs::File::options().append(true).open(lab.path(path)).unwrap().set_modified(time).unwrap()
+        fs::File::options().append(true).open(lab.path(path)).unwrap().set_modified(time).unwrap();
     };
     // The source was touched, its content is the same: one hit, and then silence.
     touch("out", later - Duration::from_hours(2));

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use crate::support::{Lab, Ran};
 
 #[track_caller]
-fn refused(ran: Ran, words: &str) {
+fn refused(ran: &Ran, words: &str) {
     assert_eq!((ran.code, ran.outcome()), (0, "not-stored"), "{}", ran.stderr);
     assert!(ran.refusal().contains(words), "{}", ran.refusal());
 }
@@ -25,7 +25,7 @@ fn the_command_wrote_an_input() {
     let lab = Lab::new();
     lab.write("src/a", "1");
     refused(
-        lab.sh(&["-i", "**"], "echo new > state; mkdir -p .cache; echo 1 > .cache/state.json"),
+        &lab.sh(&["-i", "**"], "echo new > state; mkdir -p .cache; echo 1 > .cache/state.json"),
         "wrote its own input .cache/state.json",
     );
     // The remedy that is named works.
@@ -39,15 +39,15 @@ fn the_command_wrote_an_input() {
         "echo new > state; date +%N > .cache/state.json",
     )
     .expect("hit");
-    refused(lab.sh(&["-i", "src/a", "-o", "src/a"], "echo x >> src/a"), "wrote its own input src/a");
+    refused(&lab.sh(&["-i", "src/a", "-o", "src/a"], "echo x >> src/a"), "wrote its own input src/a");
 }
 
 #[test]
 fn an_input_changed_while_the_command_ran() {
     let lab = Lab::new();
     lab.write("in", "1");
-    refused(lab.sh(&["-i", "in"], "echo 2 > in"), "input in changed while it ran");
-    refused(lab.sh(&["-i", "i*"], "rm in"), "input in went away while it ran");
+    refused(&lab.sh(&["-i", "in"], "echo 2 > in"), "input in changed while it ran");
+    refused(&lab.sh(&["-i", "i*"], "rm in"), "input in went away while it ran");
     // Touched, but with the same content: nothing happened.
     lab.write("in", "1");
     lab.sh(&["-i", "in"], "cp in x; mv x in").expect("miss");
@@ -59,8 +59,8 @@ fn a_file_that_changes_under_every_run_is_the_commands_own() {
     lab.write("src/a", "1");
     lab.write(".cache/state.json", "0");
     let run = || lab.sh(&["-n", "t", "-i", "**"], "echo x >> .cache/state.json");
-    refused(run(), "input .cache/state.json changed while it ran · run again, or if the command writes it");
-    refused(run(), "wrote its own input .cache/state.json · add -i '!.cache/**'");
+    refused(&run(), "input .cache/state.json changed while it ran · run again, or if the command writes it");
+    refused(&run(), "wrote its own input .cache/state.json · add -i '!.cache/**'");
 }
 
 #[test]
@@ -78,9 +78,9 @@ fn patterns_that_match_nothing() {
 fn an_output_is_missing() {
     let lab = Lab::new();
     lab.write("in", "1");
-    refused(lab.sh(&["-i", "in", "-o", "out"], "true"), "declared output out is missing");
-    refused(lab.sh(&["-i", "in", "-o", "gen/"], "echo > gen"), "declared output gen/ is missing");
-    refused(lab.sh(&["-i", "in", "-o", "*.o"], "true"), "declared output *.o is missing");
+    refused(&lab.sh(&["-i", "in", "-o", "out"], "true"), "declared output out is missing");
+    refused(&lab.sh(&["-i", "in", "-o", "gen/"], "echo > gen"), "declared output gen/ is missing");
+    refused(&lab.sh(&["-i", "in", "-o", "*.o"], "true"), "declared output *.o is missing");
 }
 
 #[test]
@@ -88,21 +88,21 @@ fn an_output_that_cannot_be_cached() {
     let lab = Lab::new();
     lab.write("in", "1");
     refused(
-        lab.sh(&["-i", "in", "-o", "out/"], "mkdir out; mkfifo out/pipe"),
+        &lab.sh(&["-i", "in", "-o", "out/"], "mkdir out; mkfifo out/pipe"),
         "out/pipe is a device, socket or pipe",
     );
     refused(
-        lab.sh(&["-i", "in", "-o", "big", "--max-entry", "1kB"], "head -c 2000 /dev/zero > big"),
+        &lab.sh(&["-i", "in", "-o", "big", "--max-entry", "1kB"], "head -c 2000 /dev/zero > big"),
         "larger than 1000 bytes",
     );
-    refused(lab.sh(&["-i", "in", "--max-entry", "1kB"], "head -c 2000 /dev/zero"), "printed more than");
+    refused(&lab.sh(&["-i", "in", "--max-entry", "1kB"], "head -c 2000 /dev/zero"), "printed more than");
 }
 
 #[test]
 fn an_input_in_an_owned_output() {
     let lab = Lab::new();
     lab.write("gen/mine", "precious");
-    refused(lab.sh(&["-i", "**", "-o", "gen/"], "echo 1 > gen/out"), "gen/mine lies in the output gen/");
+    refused(&lab.sh(&["-i", "**", "-o", "gen/"], "echo 1 > gen/out"), "gen/mine lies in the output gen/");
     assert_eq!(lab.read("gen/mine"), "precious");
 }
 
@@ -147,7 +147,7 @@ fn a_background_process_that_keeps_the_output_does_not_hang_the_run() {
     lab.write("in", "1");
     let ran = lab.sh(&["-i", "in"], "sleep 60 & echo started");
     assert_eq!(ran.stdout, b"started\n");
-    refused(ran, "background process");
+    refused(&ran, "background process");
 }
 
 #[test]
