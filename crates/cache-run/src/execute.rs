@@ -167,7 +167,7 @@ impl Execution<'_> {
         let exclude = exclusion(plan, path);
         let made_here = change.kind == ChangeKind::Added
             || (path.anchor == Anchor::Base && plan.frame.is_output(&path.path))
-            || self.was_refused_for(path);
+            || (change.kind == ChangeKind::Changed && self.was_refused_for(path));
         let others = if changes.len() > 1 { format!(" (+{})", changes.len() - 1) } else { String::new() };
         Err(Obstacle::Refused(if made_here {
             format!("wrote its own input {path}{others} · add -i '!{exclude}'")

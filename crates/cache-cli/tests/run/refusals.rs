@@ -138,7 +138,8 @@ fn an_interrupted_run_is_never_stored() {
         "{}",
         ran.stderr
     );
-    assert!(lab.stored_files("/entries/").is_empty());
+    let listed = lab.command().args(["ls", "--json"]).output().unwrap();
+    assert!(listed.status.success() && listed.stdout.is_empty());
 }
 
 #[test]
