@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cache_core::{FileState, SystemClock};
+use cache_core::SystemClock;
 use cache_run::inputs::{InputError, InputSet, Inputs};
 use cache_run::memory::Memory;
 
@@ -198,7 +198,7 @@ fn the_caches_own_directory_can_be_left_out() {
 #[cfg(unix)]
 mod unix {
     use super::*;
-    use cache_core::Digest;
+    use cache_core::{Digest, FileState};
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{PermissionsExt, symlink};
