@@ -105,10 +105,11 @@ fn a_command_that_runs_itself_does_not_wait_for_itself() {
     lab.write("in", "1");
     let exe = env!("CARGO_BIN_EXE_vitte-cache");
     let script = format!(
-        "if [ ! -e nested ]; then touch nested; '{exe}' run -q -i in -- sh -c \"$0\" \"$0\"; fi; echo done"
+        "if [ ! -e nested ]; then touch nested; '{exe}' run -i in --wait 3s -- sh -c \"$0\" \"$0\"; fi; echo done"
     );
-    let ran = lab.run(["-i", "in", "--pass-env", "VITTE_CACHE_DIR", "--", "sh", "-c", &script, &script]);
+    let ran = lab.run(["-i", "in", "--", "sh", "-c", &script, &script]);
     assert_eq!((ran.code, &ran.stdout[..]), (0, &b"done\ndone\n"[..]), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("waiting"), "{}", ran.stderr);
 }
 
 #[test]
