@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use crate::support::{Lab, Ran};
+use crate::support::{Lab, Ran, kill_group};
 
 const PROCESSES: usize = 16;
 
@@ -67,7 +68,7 @@ fn a_crashed_owner_is_noticed() {
     // The first one hangs for ever; the pipe tells when it is at work.
     let script = "if [ ! -e first ]; then touch first; echo at work > gate; exec sleep 600; fi; echo done";
     let command = || lab.run_command(["-i", "in", "--", "sh", "-c", script]);
-    let mut owner = command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut owner = command().process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     assert_eq!(fs::read_to_string(lab.path("gate")).unwrap(), "at work\n");
     let mut waiter = command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(waiter.stderr.take().unwrap());
@@ -79,7 +80,7 @@ fn a_crashed_owner_is_noticed() {
     let output = waiter.wait_with_output().unwrap();
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"done\n"[..]));
     // What the owner had started is an orphan now.
-    let _ = Command::new("pkill").args(["-f", "sleep 600"]).status();
+    kill_group(owner.id());
 }
 
 #[test]

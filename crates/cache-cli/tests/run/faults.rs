@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::{Lab, Ran, is_root, slow};
+use crate::support::{Lab, Ran, is_root, kill_group, slow};
 
 const FLAGS: [&str; 6] = ["-i", "in", "-o", "out", "-o", "dir/"];
 const SCRIPT: &str =
@@ -252,10 +253,12 @@ fn killed_at_random_moments() {
         random ^= random << 17;
         // Few inputs, so that some rounds restore and some store.
         let n = (random % 23) as usize;
-        let mut child = command(n).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // The command dies with it: as an orphan it would go on writing the files that are looked at below.
+        let mut killed = command(n);
+        let mut child = killed.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // The moment is what is random; nothing waits for anything.
         std::thread::sleep(std::time::Duration::from_micros(random >> 32 & 0x7fff));
-        let _ = child.kill();
+        kill_group(child.id());
         child.wait().unwrap();
         if round % 4 == 0 {
             let ran = Ran::from(command(n).output().unwrap());

@@ -157,6 +157,12 @@ pub(crate) fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
 }
 
+/// Kills all processes of the group `leader`, if there are any left.
+pub(crate) fn kill_group(leader: u32) {
+    let group = format!("-{leader}");
+    let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+}
+
 /// Whether the long variant of a test was asked for.
 pub(crate) fn slow() -> bool {
     std::env::var_os("VITTE_CACHE_TEST_SLOW").is_some()
