@@ -175,7 +175,12 @@ impl Files {
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(false);
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        {
+            use rustix::fs::OFlags;
+            use std::os::unix::fs::OpenOptionsExt;
+            // A pipe in its place is no reason to wait.
+            options.mode(0o600).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+        }
         let file = options.open(self.root.join("evict.lock")).ok()?;
         match file.try_lock() {
             Err(fs::TryLockError::WouldBlock) => None,
