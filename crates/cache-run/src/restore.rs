@@ -216,10 +216,12 @@ impl Restore<'_> {
         let failed = |source| RestoreError::Io { path: from.to_owned(), source };
         if self.mode == RestoreMode::HardlinkReadOnly {
             let blob = self.store.open_blob(digest)?.ok_or_else(gone)?;
-            if fs::hard_link(&blob.path, from).is_ok() {
+            let metadata = blob.file.metadata().map_err(failed)?;
+            // All links of a file have one mode, so that two outputs of equal content and other modes cannot share it.
+            if can_share(&metadata, mode) && fs::hard_link(&blob.path, from).is_ok() {
                 return set_read_only(from, mode).map_err(failed);
             }
-            // Another file system: a copy is the best there is.
+            // Otherwise, and on another file system, a copy is the best there is.
         }
         let mut file = create(from, mode).map_err(failed)?;
         if len <= SMALL {
@@ -455,10 +457,26 @@ fn same_mode(_: &fs::Metadata, _: u32) -> bool {
     true
 }
 
+/// Returns the mode of a link to the cache: nobody may write, and nobody may read who could not read the output.
+#[cfg(unix)]
+fn link_mode(mode: u32) -> u32 {
+    (mode & 0o555) | 0o400
+}
+
+#[cfg(unix)]
+fn can_share(stored: &fs::Metadata, mode: u32) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    stored.nlink() == 1 || stored.mode() & 0o777 == link_mode(mode)
+}
+
+#[cfg(not(unix))]
+fn can_share(_: &fs::Metadata, _: u32) -> bool {
+    true
+}
+
 #[cfg(unix)]
 fn set_read_only(path: &Path, mode: u32) -> io::Result<()> {
-    let mode = if mode & 0o111 == 0 { 0o444 } else { 0o555 };
-    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(link_mode(mode)))
 }
 
 #[cfg(not(unix))]

@@ -175,6 +175,23 @@ fn hard_links_on_request_are_read_only() {
 }
 
 #[test]
+fn hard_links_do_not_mix_up_modes() {
+    let lab = Lab::new();
+    lab.write("in", "x");
+    let flags = ["-i", "in", "-o", "out/", "--restore", "hardlink-ro"];
+    let script = "mkdir -p out; for f in run text mine; do echo same > out/$f; done; chmod 755 out/run; chmod 644 out/text; \
+                  chmod 600 out/mine";
+    lab.sh(&flags, script).expect("miss");
+    for _ in 0..2 {
+        fs::remove_dir_all(lab.path("out")).unwrap();
+        lab.sh(&flags, script).expect("hit");
+        let modes = ["run", "text", "mine"].map(|name| mode(&lab.path("out").join(name)) & 0o511);
+        assert_eq!(modes, [0o511, 0o400, 0o400]);
+        assert_eq!(mode(&lab.path("out/mine")) & 0o077, 0, "what was private stays private");
+    }
+}
+
+#[test]
 fn links_in_the_way_do_not_lead_a_restore_elsewhere() {
     let lab = Lab::new();
     lab.write("in", "x");
