@@ -2,8 +2,8 @@
 
 use std::io::{self, IsTerminal};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cache_run::{Ui, human};
@@ -14,48 +14,90 @@ use crate::output;
 /// What takes less is over before anybody could read a bar.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A bar on standard error that appears when something takes longer than a moment.
+/// A bar on standard error that appears when something takes longer than a moment, also if nothing moves meanwhile: one
+/// large file is one step.
 pub(crate) struct LateBar {
     started: Instant,
     /// Whether there is anybody to see it.
     watched: bool,
-    bar: Mutex<Option<ProgressBar>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What was reported last, and is not over.
+    step: Option<Step>,
+    bar: Option<ProgressBar>,
+    /// Whether somebody will draw the bar when the moment is over.
+    awaited: bool,
+}
+
+struct Step {
+    what: &'static str,
+    done: u64,
+    total: u64,
+    text: String,
+}
+
+impl State {
+    fn draw(&mut self) {
+        let Some(step) = &self.step else { return };
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(Some(step.total), ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_prefix(step.what);
+            bar
+        });
+        bar.set_length(step.total);
+        bar.set_message(step.text.clone());
+        bar.set_position(step.done);
+        bar.tick();
+    }
+
+    fn end(&mut self) {
+        self.step = None;
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 impl LateBar {
     pub(crate) fn new(quiet: bool) -> Self {
         let watched = !quiet && io::stderr().is_terminal();
-        Self { started: Instant::now(), watched, bar: Mutex::new(None) }
+        Self { started: Instant::now(), watched, state: Arc::default() }
     }
 
-    /// Shows `done` of `total`, and `text`.
+    /// Shows `done` of `total`, and `text`; all of `total` is the end.
     pub(crate) fn show(&self, what: &'static str, done: u64, total: u64, text: impl Fn() -> String) {
-        if !self.watched || self.started.elapsed() < PATIENCE {
+        if !self.watched {
             return;
         }
-        // Whoever finds it taken need not wait: another thread is drawing something nearly as new.
-        let Ok(mut slot) = self.bar.try_lock() else { return };
-        let bar = slot.get_or_insert_with(|| {
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_prefix(what);
-            bar
-        });
-        bar.set_length(total);
-        bar.set_message(text());
-        bar.set_position(done);
+        let Ok(mut state) = self.state.lock() else { return };
         if done >= total {
-            bar.finish_and_clear();
+            return state.end();
+        }
+        state.step = Some(Step { what, done, total, text: text() });
+        let left = PATIENCE.saturating_sub(self.started.elapsed());
+        if left.is_zero() {
+            state.draw();
+        } else if !std::mem::replace(&mut state.awaited, true) {
+            let shared = Arc::clone(&self.state);
+            // It draws what is reported by then, if that is not over; it ends with the process at the latest.
+            std::thread::spawn(move || {
+                std::thread::sleep(left);
+                if let Ok(mut state) = shared.lock() {
+                    state.draw();
+                }
+            });
         }
     }
 
     /// Removes the bar.
     pub(crate) fn clear(&self) {
-        if let Ok(slot) = self.bar.lock()
-            && let Some(bar) = &*slot
-        {
-            bar.finish_and_clear();
+        if let Ok(mut state) = self.state.lock() {
+            state.end();
         }
     }
 }

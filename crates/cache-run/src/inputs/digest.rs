@@ -18,7 +18,8 @@ const FEW_BYTES: u64 = 1 << 20;
 
 /// Is told how reading files goes on. Called from several threads, once for each file.
 pub trait Progress: Sync {
-    /// `done` of `total` have been read. Files whose digest was remembered are not among them.
+    /// `done` of `total` have been read. Files whose digest was remembered are not among them. The first call says
+    /// that nothing is read yet, and the last one, also after an error, that all is.
     fn read(&self, done: Amount, total: Amount);
 }
 
@@ -155,6 +156,7 @@ fn contents(
     if unknown.is_empty() {
         return Ok(contents);
     }
+    progress.read(Amount::default(), total);
     let (files_done, bytes_done) = (AtomicU64::new(0), AtomicU64::new(0));
     let read = |&(at, trusted): &(usize, bool)| -> Result<_, InputError> {
         let read = read_file(&locate(at)?, follow)?;
@@ -165,11 +167,14 @@ fn contents(
         progress.read(done, total);
         Ok((at, trusted, read))
     };
-    let results: Vec<_> = if unknown.len() <= FEW_FILES && total.bytes <= FEW_BYTES {
-        unknown.iter().map(read).collect::<Result<_, _>>()?
+    let results: Result<Vec<_>, _> = if unknown.len() <= FEW_FILES && total.bytes <= FEW_BYTES {
+        unknown.iter().map(read).collect()
     } else {
-        unknown.par_iter().map(read).collect::<Result<_, _>>()?
+        unknown.par_iter().map(read).collect()
     };
+    // Also after an error nothing more will come.
+    progress.read(total, total);
+    let results = results?;
     for (at, trusted, Read { digest, stat, len }) in results {
         let proof = (trusted && stat.settled(now) && len == stat.len).then_some(stat.fingerprint);
         if let Some(proof) = proof {
