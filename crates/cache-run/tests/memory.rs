@@ -27,7 +27,8 @@ struct Counter(AtomicU64);
 impl Progress for Counter {
     fn read(&self, done: Amount, total: Amount) {
         assert!(done.files <= total.files, "{done:?} of {total:?}");
-        self.0.fetch_add(1, Ordering::SeqCst);
+        // The first call says that nothing is read yet.
+        self.0.fetch_add(u64::from(done.files > 0), Ordering::SeqCst);
     }
 }
 

@@ -172,9 +172,8 @@ fn contents(
     } else {
         unknown.par_iter().map(read).collect()
     };
-    // Also after an error nothing more will come.
-    progress.read(total, total);
-    let results = results?;
+    // After an error nothing more will come.
+    let results = results.inspect_err(|_| progress.read(total, total))?;
     for (at, trusted, Read { digest, stat, len }) in results {
         let proof = (trusted && stat.settled(now) && len == stat.len).then_some(stat.fingerprint);
         if let Some(proof) = proof {
