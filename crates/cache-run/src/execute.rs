@@ -93,7 +93,7 @@ impl Execution<'_> {
             Err(Obstacle::Refused(why)) => Verdict::Refused(why),
             Err(Obstacle::Trouble(why)) => {
                 warnings.push(format!("the result is not stored: {why}"));
-                Verdict::Left("not stored".to_owned())
+                Verdict::Left("not stored: the cache has trouble".to_owned())
             }
         };
         Ok(Executed { code, wall, verdict, differing, warnings })
@@ -196,6 +196,13 @@ impl Execution<'_> {
         let capture = Capture::new(self.store, &plan.frame.base, self.spec.max_entry, &needles);
         let captured = capture.run(&plan.frame.outputs, plan.frame.depfile.as_ref());
         let mut captured = captured.map_err(|error| match error {
+            CaptureError::Store(cache_core::Error::TooLarge { size, limit, .. }) => {
+                Obstacle::Refused(format!(
+                    "outputs of {} do not fit into a cache of {} · raise VITTE_CACHE_MAX_SIZE",
+                    crate::human::size(size),
+                    crate::human::size(limit)
+                ))
+            }
             CaptureError::Store(error) => Obstacle::Trouble(error.to_string()),
             other => Obstacle::Refused(other.to_string()),
         })?;
