@@ -255,6 +255,9 @@ enum Attempt {
 impl Cached<'_> {
     fn run(&mut self) -> Result<Report, RunError> {
         let spec = self.run.spec;
+        if spec.dry_run {
+            return Ok(self.rehearse());
+        }
         if self.plan.conflict.is_some() {
             return self.execute(Reason::None, None);
         }
@@ -271,12 +274,6 @@ impl Cached<'_> {
             }
             Attempt::Miss(known) => known,
         };
-        if spec.dry_run {
-            let mut report = self.report(Outcome::NotStored);
-            report.reason = self.explain(known);
-            report.note = Some("would run".to_owned());
-            return Ok(report);
-        }
         let guard = self.take_off();
         // Somebody may have finished between our look and our lock, or while we waited.
         if guard.is_some()
@@ -289,6 +286,24 @@ impl Cached<'_> {
         let reason = self.explain(known);
         let report = self.execute(reason, None);
         drop(guard);
+        report
+    }
+
+    /// Says what would happen, whatever the mode is. Nothing is run and nothing is stored.
+    fn rehearse(&mut self) -> Report {
+        let known = if self.run.spec.mode.reads() && self.plan.conflict.is_none() {
+            match self.look_up() {
+                Attempt::Done(report) => return *report,
+                Attempt::Verify(_) => None,
+                Attempt::Miss(known) => known,
+            }
+        } else {
+            Some(Reason::Asked("refreshed"))
+        };
+        let mut report = self.report(Outcome::NotStored);
+        report.reason = self.explain(known);
+        report.refusal.clone_from(&self.plan.conflict);
+        report.note = Some("would run".to_owned());
         report
     }
 
@@ -316,8 +331,14 @@ impl Cached<'_> {
             report.note = Some("would be restored".to_owned());
             return Attempt::Done(Box::new(report));
         }
-        if let Err(why) = self.replay(&hit) {
-            return Attempt::Miss(Some(Reason::Unknown(why)));
+        match self.replay(&hit) {
+            Ok(None) => {}
+            Ok(Some(lost)) => {
+                // As when the command itself runs: what could not be written is no success.
+                report.code = if report.code == 0 { 1 } else { report.code };
+                report.warnings.push(lost);
+            }
+            Err(why) => return Attempt::Miss(Some(Reason::Unknown(why))),
         }
         if outcome == Outcome::Stale
             && let Err(error) = self.run.session.ui.refresh_in_background()
@@ -329,7 +350,8 @@ impl Cached<'_> {
     }
 
     /// Puts the files of a result in place and writes what the command wrote.
-    fn replay(&mut self, hit: &Hit) -> Result<(), String> {
+    /// Returns a warning if part of that could not be written.
+    fn replay(&mut self, hit: &Hit) -> Result<Option<String>, String> {
         // Checked before anything is touched: half a log cannot be taken back.
         exec::check(&hit.result.log[..]).map_err(|error| error.to_string())?;
         if !hit.entry.outputs.is_empty() {
@@ -349,7 +371,13 @@ impl Cached<'_> {
         let (mut stdout, mut stderr) = (std::io::stdout().lock(), std::io::stderr().lock());
         match exec::replay(&hit.result.log[..], &mut stdout, &mut stderr) {
             // The reader had enough, as it may have of the command itself.
-            Ok(_) | Err(LogError::Write { .. }) => Ok(()),
+            Err(LogError::Write { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => {
+                Ok(None)
+            }
+            Err(LogError::Write { stream, source }) => {
+                Ok(Some(format!("the {stream} of the command could not be written: {source}")))
+            }
+            Ok(_) => Ok(None),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -87,6 +87,10 @@ fn dry_runs_and_keys() {
     assert!(!lab.path("out").exists());
     lab.write("in", "2");
     assert_ne!(key(), first);
+    // Also where the command would run in any case.
+    lab.sh(&["-n", "t", "-i", "in", "-o", "out", "--dry-run", "--refresh"], script).expect("not-stored");
+    lab.sh(&["-i", "**", "-o", "made/", "--dry-run"], "touch made").expect("not-stored");
+    assert!(!lab.path("out").exists() && !lab.path("made").exists());
     assert_eq!(dry(&lab).expect("not-stored").reasons(), "in changed");
 }
 

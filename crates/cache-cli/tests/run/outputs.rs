@@ -95,6 +95,19 @@ fn a_reader_that_goes_away_is_no_failure_of_the_cache() {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_a_failure_on_a_miss_and_on_a_hit() {
+    let lab = Lab::new();
+    lab.write("in", "x");
+    let exe = env!("CARGO_BIN_EXE_vitte-cache");
+    let line = format!("'{exe}' run -q -i in -- echo result");
+    let full = |lab: &Lab| lab.command_line(&format!("{line} > /dev/full")).status.code();
+    assert_ne!(full(&lab), Some(0));
+    assert_eq!(lab.command_line(&line).stdout, b"result\n");
+    assert_eq!(lab.command_line(&line).stdout, b"result\n");
+    assert_ne!(full(&lab), Some(0));
+}
+
+#[test]
 fn what_is_right_already_stays_in_place() {
     use std::os::unix::fs::MetadataExt;
     let lab = Lab::new();
