@@ -23,10 +23,11 @@ pub(crate) fn current(config: &Config) -> String {
     CI_JOBS.iter().find_map(|name| Some(format!("{name}={}", job(name)?))).unwrap_or_else(terminal)
 }
 
+/// The number is 0 where the session began outside of this process's PID namespace, as in many containers: rustix, which
+/// holds that for impossible, cannot be asked.
 #[cfg(unix)]
 fn terminal() -> String {
-    rustix::process::getsid(None)
-        .map_or_else(|_| String::new(), |id| format!("terminal {}", id.as_raw_nonzero()))
+    nix::unistd::getsid(None).map_or_else(|_| String::new(), |id| format!("terminal {id}"))
 }
 
 /// Other systems number no sessions that a terminal has to itself.

@@ -5,6 +5,8 @@
 mod house;
 mod journal;
 mod manual;
+#[cfg(target_os = "linux")]
+mod namespace;
 mod output;
 mod secrets;
 mod settings;

@@ -116,7 +116,10 @@ pub(super) fn forward(signal: Signal, child: Pid) {
     }
 }
 
+/// A group that began outside of this process's PID namespace has the number 0 here, which rustix holds for impossible:
+/// hence nix. Such a group never counts as the foreground: a signal that comes twice is better than one that is lost.
 fn in_foreground() -> bool {
     let Ok(terminal) = std::fs::File::open("/dev/tty") else { return false };
-    rustix::termios::tcgetpgrp(terminal).is_ok_and(|group| group == rustix::process::getpgrp())
+    let own = nix::unistd::getpgrp().as_raw();
+    rustix::termios::tcgetpgrp(terminal).is_ok_and(|group| group.as_raw_nonzero().get() == own)
 }
