@@ -59,6 +59,11 @@ pub enum Event<'a> {
         /// Bytes of its value and blobs.
         bytes: u64,
     },
+    /// An entry was removed because somebody asked for it.
+    Removed {
+        /// Its key.
+        key: &'a Key,
+    },
     /// A blob was stored.
     Blob {
         /// Its digest.

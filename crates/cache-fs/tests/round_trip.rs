@@ -182,6 +182,10 @@ fn everything_that_happens_is_told() {
     let _ = store.peek(&key(1)).unwrap();
     let _ = store.get(&key(2)).unwrap();
     assert_eq!(recorder.take(), ["blob 4 false", "put 14", "hit 14", "miss Absent"]);
+    assert!(store.remove(&key(1)).unwrap() && !store.remove(&key(1)).unwrap());
+    let _ = store.put(&key(3), &entry_with(&[(digest, 4)]), PutMode::Overwrite).unwrap();
+    assert_eq!(store.clear_namespace(&Namespace::default()).unwrap(), 1);
+    assert_eq!(recorder.take(), ["removed", "put 14", "removed"]);
 }
 
 #[test]

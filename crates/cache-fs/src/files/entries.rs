@@ -214,6 +214,10 @@ impl Files {
     }
 
     pub(crate) fn remove(&self, key: &Key) -> Result<bool> {
-        self.remove_item(&Address::entry(key))
+        let removed = self.remove_item(&Address::entry(key))?;
+        if removed {
+            self.emit(|| Event::Removed { key });
+        }
+        Ok(removed)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cache_core::{Error, Key, ListFilter, Listed, Namespace, Page, Result};
+use cache_core::{Error, Event, Key, ListFilter, Listed, Namespace, Page, Result};
 
 use super::Files;
 use super::address::{Address, Space};
@@ -80,7 +80,11 @@ impl Files {
                 if let Loaded::Entry(entry, meta) = self.load(&address)?
                     && entry.meta.namespace == *namespace
                 {
-                    removed += u64::from(self.remove_seen(&address, &meta));
+                    if self.remove_seen(&address, &meta) {
+                        removed += 1;
+                        let key = Key::from_bytes(address.id);
+                        self.emit(|| Event::Removed { key: &key });
+                    }
                 }
             }
         }

@@ -131,6 +131,7 @@ impl Observer for Recorder {
             Event::Hit { bytes, .. } => format!("hit {bytes}"),
             Event::Miss { reason, .. } => format!("miss {reason:?}"),
             Event::Put { bytes, .. } => format!("put {bytes}"),
+            Event::Removed { .. } => "removed".to_owned(),
             Event::Blob { len, deduplicated, .. } => format!("blob {len} {deduplicated}"),
             Event::Evicted { items, .. } => format!("evicted {items}"),
             Event::Corrupt { what, .. } => format!("corrupt {}", what.split(' ').next().unwrap_or_default()),
