@@ -69,9 +69,13 @@ mod disk;
 mod files;
 mod options;
 mod report;
+#[cfg(unix)]
+mod segments;
 mod store;
 mod trust;
 
 pub use options::{DEFAULT_PROTECT, Layout, Options};
 pub use report::{Blob, GcReport, Lookup, Note, Usage, VerifyProgress, VerifyReport};
+#[cfg(unix)]
+pub use segments::{Counters, Durability, SegmentOptions, Segments};
 pub use store::FsStore;

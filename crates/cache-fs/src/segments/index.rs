@@ -1,0 +1,338 @@
+//! The index: which record a key leads to. It is a hint: what it says is believed only after the record was read.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use cache_core::crc32c;
+
+use super::record::{Kind, Position, u64_at};
+use super::sys;
+
+/// Bytes of a bucket: a cache line, and never across two pages.
+const BUCKET: usize = 64;
+/// Slots of a bucket. The last eight bytes count their hits.
+pub(super) const SLOTS: usize = 7;
+const MAGIC: &[u8; 8] = b"VTCINDX1";
+/// Locks that writers share by bucket, so that they seldom meet.
+const STRIPES: u64 = 16;
+/// Most hits that are counted, as in S3-FIFO.
+pub(super) const MAX_HITS: u8 = 3;
+/// Fewest buckets: one page of them per lock.
+const MIN_BUCKETS: u64 = 64 * STRIPES;
+/// Most buckets: 2 GiB of index.
+const MAX_BUCKETS: u64 = 1 << 25;
+
+/// What a slot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Use {
+    /// A key of a caller.
+    Raw = 0,
+    Entry = 1,
+    Blob = 2,
+    /// The content of a record, by its fingerprint, to find duplicates.
+    Content = 3,
+}
+
+impl From<Kind> for Use {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Raw => Self::Raw,
+            Kind::Entry => Self::Entry,
+            Kind::Blake3 | Kind::Sha256 => Self::Blob,
+        }
+    }
+}
+
+/// Where a key may be, and by which tag it is known there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    buckets: [u64; 2],
+    tag: u64,
+    role: Use,
+}
+
+/// 64 bits: position (44), size class (5), use (2), tag (13). 0 is an empty slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(u64);
+
+const SIZE_SHIFT: u32 = Position::BITS;
+const USE_SHIFT: u32 = SIZE_SHIFT + 5;
+const TAG_SHIFT: u32 = USE_SHIFT + 2;
+
+impl Slot {
+    fn new(spot: &Spot, position: Position, len: u64) -> Self {
+        let size = u64::from(size_class(len));
+        Self(
+            position.pack()
+                | (size << SIZE_SHIFT)
+                | ((spot.role as u64) << USE_SHIFT)
+                | (spot.tag << TAG_SHIFT),
+        )
+    }
+
+    fn matches(self, spot: &Spot) -> bool {
+        self.0 != 0 && self.0 >> USE_SHIFT == (spot.role as u64) | (spot.tag << (TAG_SHIFT - USE_SHIFT))
+    }
+
+    pub(super) fn position(self) -> Position {
+        Position::unpack(self.0 & ((1 << Position::BITS) - 1))
+    }
+
+    pub(super) fn role(self) -> Use {
+        match (self.0 >> USE_SHIFT) & 3 {
+            0 => Use::Raw,
+            1 => Use::Entry,
+            2 => Use::Blob,
+            _ => Use::Content,
+        }
+    }
+
+    /// Returns a length in bytes that the record has at most, if the slot is right.
+    pub(super) fn len_hint(self) -> usize {
+        class_len(((self.0 >> SIZE_SHIFT) & 31) as u32) as usize
+    }
+}
+
+/// Returns the smallest class that holds `len` bytes. A class is a third to a half larger than the one before.
+fn size_class(len: u64) -> u32 {
+    (0..31).find(|&class| class_len(class) >= len).unwrap_or(31)
+}
+
+/// Returns the bytes of a class: 256, 384, 512, 768, 1024 … up to 12 MiB.
+const fn class_len(class: u32) -> u64 {
+    let base = 256 << (class / 2);
+    if class.is_multiple_of(2) { base } else { base / 2 * 3 }
+}
+
+/// A slot and where it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) slot: Slot,
+    /// Hits since the record was stored, at most [`MAX_HITS`].
+    pub(super) hits: u8,
+    bucket: u64,
+    at: usize,
+}
+
+type Bucket = [u8; BUCKET];
+
+/// The index of a store, shared by all processes.
+#[derive(Debug)]
+pub(super) struct Index {
+    file: File,
+    buckets: u64,
+    locks: PathBuf,
+    stripes: Vec<Mutex<Option<File>>>,
+    writable: bool,
+}
+
+impl Index {
+    /// Opens the index of the store with the number `store`; nothing if there is none that can be used.
+    pub(super) fn open(root: &Path, store: u64, writable: bool) -> io::Result<Option<Self>> {
+        let path = root.join("index");
+        let file = match sys::open(&path, writable) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut header = [0; BUCKET];
+        if sys::read_at(&file, &mut header, 0)? != BUCKET
+            || header[..8] != *MAGIC
+            || u64_at(&header, 16) != store
+            || u64::from(crc32c(&header[..56])) != u64_at(&header, 56)
+        {
+            return Ok(None);
+        }
+        let buckets = u64_at(&header, 8);
+        if !(MIN_BUCKETS..=MAX_BUCKETS).contains(&buckets) || file.metadata()?.len() < (buckets + 1) * 64 {
+            return Ok(None);
+        }
+        let stripes = (0..STRIPES).map(|_| Mutex::new(None)).collect();
+        Ok(Some(Self { file, buckets, locks: root.join("locks"), stripes, writable }))
+    }
+
+    /// Puts an empty index for about `slots` records into place. Processes that have the old one open keep it.
+    pub(super) fn create(root: &Path, store: u64, slots: u64) -> io::Result<()> {
+        let buckets = (slots / SLOTS as u64).clamp(MIN_BUCKETS, MAX_BUCKETS) / STRIPES * STRIPES;
+        let mut header = [0; BUCKET];
+        header[..8].copy_from_slice(MAGIC);
+        header[8..16].copy_from_slice(&buckets.to_le_bytes());
+        header[16..24].copy_from_slice(&store.to_le_bytes());
+        let check = u64::from(crc32c(&header[..56]));
+        header[56..].copy_from_slice(&check.to_le_bytes());
+        let temp = root.join("tmp").join(format!("index-{}", std::process::id()));
+        let file = sys::create(&temp)?;
+        file.set_len((buckets + 1) * BUCKET as u64)?;
+        sys::write_at(&file, &header, 0)?;
+        std::fs::rename(&temp, root.join("index"))
+    }
+
+    /// Returns the bytes that the index can grow to.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.buckets + 1) * BUCKET as u64
+    }
+
+    pub(super) fn buckets(&self) -> u64 {
+        self.buckets
+    }
+
+    /// Returns where `key` may be. Both buckets are under one lock.
+    pub(super) fn spot(&self, kind: Kind, key: &[u8; 32]) -> Spot {
+        // Keys are digests, so any of their bits are as good as a hash; the kind keeps equal ones of two kinds apart.
+        let salt = (kind as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.spot_of(u64_at(key, 0) ^ salt, u64_at(key, 8) ^ salt, Use::from(kind))
+    }
+
+    /// Returns where the content with this fingerprint and length may be.
+    pub(super) fn content_spot(&self, fingerprint: [u8; 16], len: u64) -> Spot {
+        let salt = len.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.spot_of(u64_at(&fingerprint, 0) ^ salt, u64_at(&fingerprint, 8), Use::Content)
+    }
+
+    fn spot_of(&self, first: u64, second: u64, role: Use) -> Spot {
+        let stripe_len = self.buckets / STRIPES;
+        let stripe = first % STRIPES * stripe_len;
+        let within = |bits: u64| stripe + ((u128::from(bits) * u128::from(stripe_len)) >> 64) as u64;
+        // The top bits choose the bucket, the lowest four the stripe, those in between the tag.
+        Spot { buckets: [within(first), within(second)], tag: (second >> 4) & 0x1fff, role }
+    }
+
+    fn read(&self, bucket: u64) -> io::Result<Bucket> {
+        let mut bytes = [0; BUCKET];
+        // A file that somebody cut off reads as empty.
+        sys::read_at(&self.file, &mut bytes, (bucket + 1) * BUCKET as u64)?;
+        Ok(bytes)
+    }
+
+    /// Calls `visit` with each slot that may be that of `spot`, until it returns something.
+    pub(super) fn find<T>(
+        &self,
+        spot: &Spot,
+        mut visit: impl FnMut(Found) -> io::Result<Option<T>>,
+    ) -> io::Result<Option<T>> {
+        for (which, &bucket) in spot.buckets.iter().enumerate() {
+            if which == 1 && bucket == spot.buckets[0] {
+                break;
+            }
+            let bytes = self.read(bucket)?;
+            for found in slots(&bytes, bucket).filter(|found| found.slot.matches(spot)) {
+                if let Some(done) = visit(found)? {
+                    return Ok(Some(done));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Counts a hit. Not locked: of two at once, one may be lost.
+    pub(super) fn hit(&self, found: &Found) {
+        if self.writable && found.hits < MAX_HITS {
+            self.set_hits(found, found.hits + 1);
+        }
+    }
+
+    /// Sets the number of hits; that it cannot be written takes nothing from a hit.
+    pub(super) fn set_hits(&self, found: &Found, hits: u8) {
+        let at = (found.bucket + 1) * BUCKET as u64 + (SLOTS * 8 + found.at) as u64;
+        let _ = sys::write_at(&self.file, &[hits_byte(found.slot, hits)], at);
+    }
+
+    /// Runs `change` while no other process changes the buckets of `spot`.
+    pub(super) fn locked<T>(
+        &self,
+        spot: &Spot,
+        change: impl FnOnce(&mut Locked<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let stripe = (spot.buckets[0] / (self.buckets / STRIPES)).min(STRIPES - 1) as usize;
+        let mut guard = self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match &mut *guard {
+            Some(file) => file,
+            none => none.insert(sys::open_or_create(&self.locks.join(format!("index-{stripe:x}")))?),
+        };
+        let _held = sys::Flock::new(file)?;
+        change(&mut Locked { index: self, spot })
+    }
+
+    /// Returns the used slots of the next buckets from `from` on, at most `count` buckets.
+    pub(super) fn scan(&self, from: u64, count: u64) -> io::Result<Vec<Found>> {
+        let count = count.min(self.buckets.saturating_sub(from));
+        let mut bytes = vec![0; count as usize * BUCKET];
+        sys::read_at(&self.file, &mut bytes, (from + 1) * BUCKET as u64)?;
+        let buckets = bytes.as_chunks::<BUCKET>().0.iter().zip(from..);
+        Ok(buckets.flat_map(|(bytes, bucket)| slots(bytes, bucket).collect::<Vec<_>>()).collect())
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// The buckets of a key, while no other process changes them.
+#[derive(Debug)]
+pub(super) struct Locked<'a> {
+    index: &'a Index,
+    spot: &'a Spot,
+}
+
+impl Locked<'_> {
+    /// See [`Index::find`].
+    pub(super) fn find<T>(&self, visit: impl FnMut(Found) -> io::Result<Option<T>>) -> io::Result<Option<T>> {
+        self.index.find(self.spot, visit)
+    }
+
+    /// Lets a slot lead to a record of `len` bytes at `position`.
+    pub(super) fn replace(&mut self, found: &Found, position: Position, len: u64) -> io::Result<Found> {
+        self.write(found.bucket, found.at, Slot::new(self.spot, position, len))
+    }
+
+    pub(super) fn clear(&mut self, found: &Found) -> io::Result<()> {
+        self.write(found.bucket, found.at, Slot(0)).map(drop)
+    }
+
+    /// Finds room for a record: a free slot in the emptier bucket, else that of a content, which is only a help, else
+    /// the oldest without a hit, else the oldest.
+    pub(super) fn insert(&mut self, position: Position, len: u64) -> io::Result<Found> {
+        let [first, second] = self.spot.buckets;
+        let buckets = [(first, self.index.read(first)?), (second, self.index.read(second)?)];
+        let used = |bytes: &Bucket, bucket| slots(bytes, bucket).count();
+        let (bucket, bytes) = match (used(&buckets[0].1, first), used(&buckets[1].1, second)) {
+            (one, other) if one <= other => buckets[0],
+            _ => buckets[1],
+        };
+        let free = (0..SLOTS).find(|&at| u64_at(&bytes, at * 8) == 0);
+        let (bucket, at) = free.map_or_else(
+            || {
+                let all = buckets.iter().flat_map(|(bucket, bytes)| slots(bytes, *bucket));
+                let victim = all.min_by_key(|found| {
+                    (found.slot.role() != Use::Content, found.hits > 0, found.slot.position().byte)
+                });
+                victim.map_or((bucket, 0), |found| (found.bucket, found.at))
+            },
+            |at| (bucket, at),
+        );
+        self.write(bucket, at, Slot::new(self.spot, position, len))
+    }
+
+    fn write(&mut self, bucket: u64, at: usize, slot: Slot) -> io::Result<Found> {
+        sys::write_at(&self.index.file, &slot.0.to_le_bytes(), (bucket + 1) * BUCKET as u64 + at as u64 * 8)?;
+        Ok(Found { slot, hits: 0, bucket, at })
+    }
+}
+
+fn slots(bytes: &Bucket, bucket: u64) -> impl Iterator<Item = Found> + '_ {
+    (0..SLOTS).filter_map(move |at| {
+        let slot = Slot(u64_at(bytes, at * 8));
+        let byte = bytes[SLOTS * 8 + at];
+        let hits = if byte == hits_byte(slot, byte & 3) { byte & 3 } else { 0 };
+        (slot.0 != 0).then_some(Found { slot, hits, bucket, at })
+    })
+}
+
+/// Returns the byte that counts the hits of `slot`. It knows its slot, so that a new one begins at 0 without a write.
+fn hits_byte(slot: Slot, hits: u8) -> u8 {
+    let fold = slot.0 ^ (slot.0 >> 6) ^ (slot.0 >> 12) ^ (slot.0 >> 18);
+    ((fold as u8) << 2) | hits
+}

@@ -1,0 +1,259 @@
+//! `Layout::Segments`: records in a log, found by an index. `docs/format-segments.md` draws what lies where, and why.
+
+mod control;
+mod files;
+mod index;
+mod large;
+mod raw;
+mod read;
+mod rebuild;
+mod reclaim;
+mod record;
+mod seal;
+mod space;
+mod sys;
+mod tally;
+mod write;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cache_core::{Clock, SystemClock};
+
+use control::{Constant, Control, LogState, State};
+use files::SegmentFiles;
+use index::Index;
+use record::Class;
+use space::Lease;
+use tally::Tally;
+
+pub use control::Counters;
+pub use raw::{SegmentOptions, Segments};
+pub(crate) use read::{Depth, Payload, Record};
+pub(crate) use record::{Kind, Worth};
+pub(crate) use write::{Outcome, Put, Source};
+
+/// Version of the layout. It is in the name of the root, so that two versions live side by side.
+pub(crate) const VERSION: u32 = 1;
+/// Name of the root.
+pub(crate) const ROOT: &str = "segments-v1";
+/// Bytes of a segment, at most: one is what eviction takes at a time.
+const MAX_SEGMENT: u64 = 64 << 20;
+/// Bytes of a segment, at least: metadata of a quarter of it still fits.
+const MIN_SEGMENT: u64 = 1 << 20;
+/// A store has room for this many segments, so that what goes at a time is a small part of it.
+const SEGMENTS: u64 = 32;
+/// Payloads above this many bytes are files of their own: they can be cloned, mapped and sent without a copy.
+const MAX_INLINE: u64 = 256 << 10;
+/// Bytes on disk for which the index has a slot. Entries have about 11 KB on average and need two slots.
+const BYTES_PER_SLOT: u64 = 4608;
+/// Size that the index is made for if there is no limit.
+const UNLIMITED: u64 = 100 << 30;
+/// How long a put waits for another process that makes room.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is forced onto the disk before a put returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Nothing: a power failure may take the last half minute, and never gives a wrong byte.
+    #[default]
+    Relaxed,
+    /// What was put: it is there after a power failure. Costs one or two round trips to the disk.
+    Flush,
+}
+
+/// How a log is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) max_records: Option<u64>,
+    /// Bytes of a segment; only if the store is made now.
+    pub(crate) segment_bytes: Option<u64>,
+    pub(crate) free_space_floor: u64,
+    pub(crate) read_only: bool,
+    pub(crate) durability: Durability,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_bytes: None,
+            max_records: None,
+            segment_bytes: None,
+            free_space_floor: 0,
+            read_only: false,
+            durability: Durability::Relaxed,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// The log and its index: a map from keys to bytes, in a directory that any number of processes share.
+#[derive(Debug)]
+pub(crate) struct Log {
+    root: PathBuf,
+    settings: Settings,
+    control: Control,
+    index: Index,
+    files: SegmentFiles,
+    leases: [Mutex<Lease>; 2],
+    evictor: Mutex<File>,
+    tally: Tally,
+    /// The oldest segments of the logs, as far as this process knows.
+    oldest: [AtomicU64; 2],
+}
+
+impl Log {
+    /// Opens the log in `root`, whose subdirectories are there unless it is only read. Nothing if it is only read and
+    /// there is none.
+    pub(crate) fn open(root: &Path, settings: Settings) -> io::Result<Option<Self>> {
+        let writable = !settings.read_only;
+        let control = match Control::open(root, writable)? {
+            Some(control) => control,
+            None if !writable => return Ok(None),
+            None => create_control(root, &settings)?,
+        };
+        let store = control.constant.store;
+        let index = match Index::open(root, store, writable)? {
+            Some(index) => index,
+            None if !writable => return Ok(None),
+            None => {
+                rebuild::begin(root, store, slots_for(&settings))?;
+                Index::open(root, store, writable)?
+                    .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the index cannot be made"))?
+            }
+        };
+        let evictor = sys::open(&root.join("locks").join("evict"), writable)?;
+        Ok(Some(Self {
+            files: SegmentFiles::new(root.join("log"), writable),
+            root: root.to_owned(),
+            settings,
+            control,
+            index,
+            leases: Class::ALL.map(|_| Mutex::default()),
+            evictor: Mutex::new(evictor),
+            tally: Tally::default(),
+            oldest: [1, 1].map(AtomicU64::new),
+        }))
+    }
+
+    /// Opens the log in `root`, and makes it if it is absent.
+    pub(crate) fn open_or_create(root: &Path, settings: Settings) -> io::Result<Arc<Self>> {
+        if root.join("control").symlink_metadata().is_err() {
+            for dir in
+                [root.to_owned(), root.join("log"), root.join("large"), root.join("tmp"), root.join("locks")]
+            {
+                crate::trust::create_private_dir(&dir)?;
+            }
+        }
+        let log = Self::open(root, settings)?.ok_or(io::ErrorKind::NotFound)?;
+        let log = Arc::new(log);
+        log.rebuild_in_background();
+        Ok(log)
+    }
+
+    /// Returns what happened since the log was made.
+    pub(crate) fn counters(&self) -> Counters {
+        let _ = self.write_down();
+        self.control.peek().unwrap_or_default().counters
+    }
+
+    /// Returns the bytes that the log and its index take on the disk at most.
+    pub(crate) fn bytes(&self) -> u64 {
+        let logs = self.control.peek().map_or(0, |state| state.bytes());
+        self.index.bytes().saturating_add(logs)
+    }
+
+    /// Returns why a put failed, in words.
+    pub(crate) fn put_error(&self, error: io::Error) -> cache_core::Error {
+        use cache_core::Error;
+        if !space::is_full(&error) {
+            return Error::io("cannot write to the cache at", &self.root, error);
+        }
+        let place = self.root.display().to_string();
+        let why = match self.settings.max_bytes {
+            Some(max) if self.bytes().saturating_add(self.segment()) > max => {
+                format!("it is limited to {max} bytes; give it more, or store less at a time")
+            }
+            _ => "the disk is full; free some space on it".to_owned(),
+        };
+        Error::Full { place, why }
+    }
+
+    /// Returns the largest payload that lies in the log.
+    pub(crate) fn max_inline(&self) -> u64 {
+        MAX_INLINE.min(self.segment() / 4)
+    }
+
+    /// Returns the most metadata that a record can have.
+    pub(crate) fn max_meta(&self) -> u64 {
+        self.segment() / 4
+    }
+
+    fn segment(&self) -> u64 {
+        self.control.constant.segment
+    }
+
+    fn large_dir(&self, class: Class, number: u64) -> PathBuf {
+        self.root.join("large").join(files::name(class, number))
+    }
+
+    fn now(&self) -> u64 {
+        self.settings.clock.now().as_millis()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // What was counted is for people; that it cannot be written down hurts nobody.
+        let _ = self.write_down();
+    }
+}
+
+fn slots_for(settings: &Settings) -> u64 {
+    settings.max_bytes.unwrap_or(UNLIMITED) / BYTES_PER_SLOT
+}
+
+/// Makes the control file. Of two processes that do it at once, the first one counts.
+fn create_control(root: &Path, settings: &Settings) -> io::Result<Control> {
+    let lock = sys::open_or_create(&root.join("locks").join("evict"))?;
+    let _held = sys::Flock::new(&lock)?;
+    if let Some(control) = Control::open(root, true)? {
+        return Ok(control);
+    }
+    let derived = settings.max_bytes.map_or(MAX_SEGMENT, |max| (max / SEGMENTS).next_power_of_two() / 2);
+    let segment = settings.segment_bytes.unwrap_or(derived).clamp(MIN_SEGMENT, MAX_SEGMENT);
+    let store = random()?;
+    let logs = Class::ALL.map(|_| LogState::empty(1, segment));
+    // Records know the number of their store, and a new one would make them strangers: they are cleared away.
+    for dir in ["log", "large"] {
+        clear(&root.join(dir))?;
+    }
+    Control::create(root, Constant { segment, store }, State { logs, ..State::default() })?;
+    Control::open(root, true)?
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the control file cannot be made"))
+}
+
+fn clear(dir: &Path) -> io::Result<()> {
+    for item in fs::read_dir(dir)? {
+        let item = item?;
+        if item.file_type()?.is_dir() {
+            fs::remove_dir_all(item.path())?
+        } else {
+            fs::remove_file(item.path())?
+        }
+    }
+    Ok(())
+}
+
+/// Returns a number that no other store has. The system's entropy hashed into std's keyed hasher is random enough.
+fn random() -> io::Result<u64> {
+    use std::hash::{BuildHasher, RandomState};
+    Ok(RandomState::new().hash_one((std::process::id(), std::time::SystemTime::now())).max(1))
+}

@@ -1,0 +1,302 @@
+//! Look-ups: what the index says is read, and believed if it proves itself.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use cache_core::{Fingerprint, Fingerprinter, crc32c};
+
+use super::index::Found;
+use super::record::{Class, HEADER, Header, Kind, Place, Position, State};
+use super::tally::Tally;
+use super::{Log, sys};
+
+/// Bytes of a large payload that are checked at a time.
+const PIECE: usize = 256 << 10;
+
+/// A record that proved to be right.
+#[derive(Debug)]
+pub(crate) struct Record {
+    header: Header,
+    /// The metadata, in the caller's buffer.
+    pub(crate) meta: Range<usize>,
+    pub(crate) payload: Payload,
+}
+
+impl Record {
+    /// Returns the length of the payload.
+    pub(crate) fn len(&self) -> u64 {
+        self.header.payload_len
+    }
+
+    pub(crate) fn key(&self) -> &[u8; 32] {
+        &self.header.key
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.header.kind
+    }
+
+    /// Returns when it was stored, in milliseconds since 1970.
+    pub(crate) fn stored(&self) -> u64 {
+        self.header.stored
+    }
+}
+
+/// Where the payload of a [`Record`] is.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// In the caller's buffer, checked.
+    Bytes(Range<usize>),
+    /// In a file, positioned at its start, checked if that was asked for.
+    File(File, PathBuf),
+    /// It was not asked for.
+    Unread,
+}
+
+/// How much of a record is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// The header: whether it is there.
+    Header,
+    /// The metadata too.
+    Meta,
+    /// All of it.
+    Whole,
+}
+
+/// What reading at a position showed.
+pub(super) enum Seen {
+    /// Not what was looked for.
+    Other,
+    /// What was looked for, and damaged.
+    Damaged,
+    Right(Record),
+}
+
+impl Log {
+    /// Returns the record under `key`, read to `depth` into `buffer`, and counts the hit if `used`.
+    pub(crate) fn look_up(
+        &self,
+        kind: Kind,
+        key: &[u8; 32],
+        depth: Depth,
+        used: bool,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<Option<Record>> {
+        let spot = self.index.spot(kind, key);
+        let found = self.index.find(&spot, |found| {
+            Ok(match self.read_found(&found, kind, key, depth, buffer)? {
+                Seen::Right(record) => Some((found, Some(record))),
+                Seen::Damaged => Some((found, None)),
+                Seen::Other => None,
+            })
+        })?;
+        match found {
+            Some((found, Some(record))) => {
+                if used {
+                    self.count_hit(&found);
+                }
+                Ok(Some(record))
+            }
+            Some((found, None)) => {
+                self.bury(&spot, &found);
+                Tally::count(&self.tally.misses);
+                Ok(None)
+            }
+            None => {
+                if used {
+                    Tally::count(&self.tally.misses);
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn count_hit(&self, found: &Found) {
+        self.index.hit(found);
+        Tally::count(match found.slot.position().class {
+            Class::Probation => &self.tally.probation_hits,
+            Class::Main => &self.tally.main_hits,
+        });
+    }
+
+    fn read_found(
+        &self,
+        found: &Found,
+        kind: Kind,
+        key: &[u8; 32],
+        depth: Depth,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<Seen> {
+        let hint = if depth == Depth::Header { HEADER } else { found.slot.len_hint() };
+        self.read_record(found.slot.position(), kind, key, depth, hint, buffer)
+    }
+
+    /// Reads the record at `position`, which should be that of `key` and have at most `hint` bytes.
+    pub(super) fn read_record(
+        &self,
+        position: Position,
+        kind: Kind,
+        key: &[u8; 32],
+        depth: Depth,
+        hint: usize,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<Seen> {
+        let Some((file, at)) = self.locate(position)? else { return Ok(Seen::Other) };
+        let read = sys::read_into(&file, buffer, 0, hint.max(HEADER), at)?;
+        let Some(header) = self.header_at(position, &buffer[..read]) else { return Ok(Seen::Other) };
+        if header.kind != kind || header.key != *key || header.state != State::Alive {
+            return Ok(Seen::Other);
+        }
+        if header.expires != 0 && header.kind == Kind::Raw && header.expires <= self.now() {
+            return Ok(Seen::Other);
+        }
+        if depth == Depth::Header {
+            let there = header.place != Place::File || self.large_path(&header).symlink_metadata().is_ok();
+            let record = Record { header, meta: 0..0, payload: Payload::Unread };
+            return Ok(if there { Seen::Right(record) } else { Seen::Damaged });
+        }
+        let whole = header.record_len();
+        if whole > self.segment() {
+            return Ok(Seen::Other);
+        }
+        // The record may be longer than the index says: then its end is read now.
+        if (read as u64) < whole {
+            let rest = whole as usize - read;
+            if sys::read_into(&file, buffer, read, rest, at + read as u64)? < rest {
+                return Ok(Seen::Damaged);
+            }
+        }
+        let meta = HEADER..HEADER + header.meta_len as usize;
+        if crc32c(&buffer[meta.clone()]) != header.meta_crc {
+            return Ok(Seen::Damaged);
+        }
+        let payload = match (depth, header.place) {
+            (Depth::Header | Depth::Meta, _) => Some(Payload::Unread),
+            (Depth::Whole, Place::Inline) => {
+                let range = meta.end..meta.end + header.payload_len as usize;
+                let right = Fingerprint::of(&buffer[range.clone()]) == header.fingerprint;
+                right.then_some(Payload::Bytes(range))
+            }
+            (Depth::Whole, Place::File) => self.open_large(&header)?,
+            (Depth::Whole, Place::Alias(target)) => self.follow(&header, target, meta.end, buffer)?,
+        };
+        Ok(payload.map_or(Seen::Damaged, |payload| Seen::Right(Record { header, meta, payload })))
+    }
+
+    /// Returns the segment of `position`, and where in it that is; nothing if it is gone.
+    fn locate(&self, position: Position) -> io::Result<Option<(std::sync::Arc<File>, u64)>> {
+        let number = position.byte / self.segment();
+        Ok(self.files.get(position.class, number)?.map(|file| (file, position.byte % self.segment())))
+    }
+
+    /// Returns the header of the record at `position`, if `bytes` begin with one and it belongs there.
+    pub(super) fn header_at(&self, position: Position, bytes: &[u8]) -> Option<Header> {
+        let header = Header::decode(bytes)?;
+        (header.store == self.control.constant.store && header.position == position).then_some(header)
+    }
+
+    /// Reads the header of the record at `position`, if there is one.
+    pub(super) fn read_header(&self, position: Position) -> io::Result<Option<Header>> {
+        let Some((file, at)) = self.locate(position)? else { return Ok(None) };
+        let mut bytes = [0; HEADER];
+        let read = sys::read_at(&file, &mut bytes, at)?;
+        Ok(self.header_at(position, &bytes[..read]))
+    }
+
+    pub(super) fn large_path(&self, header: &Header) -> PathBuf {
+        let position = header.position;
+        let dir = self.large_dir(position.class, position.byte / self.segment());
+        dir.join(format!("{:010x}", position.byte % self.segment()))
+    }
+
+    /// Opens the file of a large payload after all of it was read and found right.
+    fn open_large(&self, header: &Header) -> io::Result<Option<Payload>> {
+        let path = self.large_path(header);
+        let file = match sys::open(&path, false) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        if file.metadata()?.len() != header.payload_len {
+            return Ok(None);
+        }
+        let mut piece = vec![0; PIECE.min(header.payload_len as usize)];
+        let (mut fingerprint, mut at) = (Fingerprinter::new(), 0);
+        while at < header.payload_len {
+            let read = sys::read_at(&file, &mut piece, at)?;
+            if read == 0 {
+                return Ok(None);
+            }
+            fingerprint.update(&piece[..read]);
+            at += read as u64;
+        }
+        Ok((fingerprint.finish() == header.fingerprint).then_some(Payload::File(file, path)))
+    }
+
+    /// Reads the payload of another record for a duplicate: from where the duplicate says, else from where the index
+    /// knows the same content.
+    fn follow(
+        &self,
+        header: &Header,
+        target: Position,
+        from: usize,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<Option<Payload>> {
+        let spot = self.index.content_spot(header.fingerprint.to_bytes(), header.payload_len);
+        let (mut direct, mut found_at) = (self.read_content(header, target, from, buffer)?, None);
+        let _ = self.index.find(&spot, |found| {
+            let position = found.slot.position();
+            if direct.is_none() {
+                direct = self.read_content(header, position, from, buffer)?;
+                found_at = direct.is_some().then_some(found);
+            } else if position == target {
+                found_at = Some(found);
+            }
+            Ok(found_at.map(drop))
+        })?;
+        // The content is in use, whoever stored it.
+        if let Some(found) = found_at {
+            self.index.hit(&found);
+        }
+        Ok(direct)
+    }
+
+    /// Reads the payload of the record at `position` if it is the content that `like` has.
+    pub(super) fn read_content(
+        &self,
+        like: &Header,
+        position: Position,
+        from: usize,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<Option<Payload>> {
+        let Some(header) = self.read_header(position)? else { return Ok(None) };
+        if header.fingerprint != like.fingerprint || header.payload_len != like.payload_len {
+            return Ok(None);
+        }
+        match header.place {
+            Place::Alias(_) => Ok(None),
+            Place::File => self.open_large(&header),
+            Place::Inline => {
+                if header.record_len() > self.segment() {
+                    return Ok(None);
+                }
+                let Some((file, at)) = self.locate(position)? else { return Ok(None) };
+                let len = header.payload_len as usize;
+                let start = at + HEADER as u64 + u64::from(header.meta_len);
+                let read = sys::read_into(&file, buffer, from, len, start)?;
+                let range = from..from + len;
+                let right = read == len && Fingerprint::of(&buffer[range.clone()]) == like.fingerprint;
+                Ok(right.then_some(Payload::Bytes(range)))
+            }
+        }
+    }
+}
+
+/// Reads a payload that lies in a file into `buffer`.
+pub(crate) fn read_file(file: &File, len: u64, buffer: &mut Vec<u8>) -> io::Result<Range<usize>> {
+    let read = sys::read_into(file, buffer, 0, len as usize, 0)?;
+    Ok(0..read)
+}

@@ -1,0 +1,138 @@
+//! Making the index anew when it was lost: from the seals, the newest segment first, while misses are served.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::index::Index;
+use super::record::{Class, Header, Position, State};
+use super::seal::Item;
+use super::{Log, files, sys};
+
+/// Is there while the index lacks what the segments hold.
+const MARKER: &str = "rebuild";
+
+/// Puts an empty index into place, to be filled.
+pub(super) fn begin(root: &Path, store: u64, slots: u64) -> io::Result<()> {
+    let lock = sys::open(&root.join("locks").join("evict"), true)?;
+    let _held = sys::Flock::new(&lock)?;
+    // Another process may have been faster.
+    if Index::open(root, store, true)?.is_some() {
+        return Ok(());
+    }
+    let empty = Class::ALL
+        .into_iter()
+        .all(|class| files::numbers(&root.join("log"), class).is_ok_and(|numbers| numbers.is_empty()));
+    if !empty {
+        sys::create(&root.join(MARKER))?.write_all(b"the index is being made anew\n")?;
+    }
+    Index::create(root, store, slots)
+}
+
+impl Log {
+    /// Returns whether the index lacks what the segments hold.
+    pub(crate) fn is_rebuilding(&self) -> bool {
+        !self.settings.read_only && self.root.join(MARKER).symlink_metadata().is_ok()
+    }
+
+    /// Goes on with an index that is being made anew, in a thread that ends with the last user of the log.
+    pub(crate) fn rebuild_in_background(self: &Arc<Self>) {
+        if !self.is_rebuilding() {
+            return;
+        }
+        let log = Arc::downgrade(self);
+        // Without a thread it goes on with the next process.
+        let _ = std::thread::Builder::new().name("vitte-cache-index".to_owned()).spawn(move || {
+            let Some(plan) = log.upgrade().and_then(|log| log.segments_newest_first().ok()) else { return };
+            for (class, number) in plan {
+                let Some(log) = log.upgrade() else { return };
+                if log.rebuild_segment(class, number).is_err() {
+                    return;
+                }
+            }
+            if let Some(log) = log.upgrade() {
+                let _ = std::fs::remove_file(log.root.join(MARKER));
+            }
+        });
+    }
+
+    /// Fills the index at once.
+    pub(crate) fn rebuild(&self) -> io::Result<()> {
+        for (class, number) in self.segments_newest_first()? {
+            self.rebuild_segment(class, number)?;
+        }
+        match std::fs::remove_file(self.root.join(MARKER)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn segments_newest_first(&self) -> io::Result<Vec<(Class, u64)>> {
+        let mut segments = Vec::new();
+        for class in Class::ALL {
+            let numbers = files::numbers(&self.root.join("log"), class)?;
+            segments.extend(numbers.into_iter().rev().map(|number| (class, number)));
+        }
+        Ok(segments)
+    }
+
+    fn rebuild_segment(&self, class: Class, number: u64) -> io::Result<()> {
+        for item in self.items(class, number)? {
+            let byte = number * self.segment() + item.offset;
+            self.restore_slot(&item, Position { class, byte })?;
+        }
+        Ok(())
+    }
+
+    /// Lets the index lead to a record again, unless it leads to a better one of the same key.
+    fn restore_slot(&self, item: &Item, position: Position) -> io::Result<()> {
+        let spot = self.index.spot(item.kind, &item.key);
+        self.index.locked(&spot, |locked| {
+            let own = locked.find(|found| {
+                let header = self.read_header(found.slot.position())?;
+                let same = header.filter(|it| it.kind == item.kind && it.key == item.key);
+                Ok(same.map(|header| (found, header)))
+            })?;
+            let Some((found, there)) = own else {
+                return locked.insert(position, item.len).map(drop);
+            };
+            if there.position == position {
+                return Ok(());
+            }
+            let Some(this) = self.read_header(position)? else { return Ok(()) };
+            match better(&there, &this) {
+                Better::First => Ok(()),
+                Better::Second => locked.replace(&found, position, item.len).map(drop),
+                Better::Neither => {
+                    locked.clear(&found)?;
+                    self.kill(&there)?;
+                    self.kill(&this)
+                }
+            }
+        })
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Better {
+    First,
+    Second,
+    Neither,
+}
+
+/// Returns which of two records of a key counts.
+fn better(first: &Header, second: &Header) -> Better {
+    match (first.state, second.state) {
+        (_, State::Dead) => Better::First,
+        (State::Dead, State::Alive) => Better::Second,
+        (State::Alive, State::Alive) => {
+            let (one, other) = (Position::unpack(first.version), Position::unpack(second.version));
+            // A process died before it could end the older one. Positions of two logs do not tell which that is, and
+            // what cannot be proved right is a miss.
+            if one != other && one.class != other.class {
+                return Better::Neither;
+            }
+            if (one, first.position) >= (other, second.position) { Better::First } else { Better::Second }
+        }
+    }
+}

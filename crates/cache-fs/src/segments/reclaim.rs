@@ -1,0 +1,255 @@
+//! Eviction: the oldest segment goes, and what was used in it gets a second life in the main log.
+//!
+//! Source: Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023 (S3-FIFO), here by segment instead
+//! of by object.
+
+use std::io;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::control::State;
+use super::record::{Class, Place, Position, Worth};
+use super::seal::Item;
+use super::{Log, sys};
+
+/// Part of the limit that belongs to the probation log, in percent.
+const PROBATION_PERCENT: u64 = 10;
+/// Most of a segment that gets a second life, in percent: reclaiming one always makes room.
+const KEEP_PERCENT: u64 = 35;
+/// How long a waiting process sleeps before it asks for the evictor's lock again.
+const POLL: Duration = Duration::from_millis(2);
+
+/// A record that may be kept, and why.
+struct Candidate {
+    item: Item,
+    hits: u8,
+}
+
+/// What got a second life.
+#[derive(Default)]
+struct Kept {
+    records: u64,
+    /// Bytes of large payloads.
+    large: u64,
+}
+
+impl Log {
+    /// Makes room for a segment. With a deadline, waits that long for another process that is about it; without one, leaves
+    /// it to that process. Returns whether anything was done.
+    pub(super) fn make_room(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        self.make_room_for(0, deadline)
+    }
+
+    /// As [`make_room`](Self::make_room), for `more` bytes besides a segment.
+    pub(super) fn make_room_for(&self, more: u64, deadline: Option<Instant>) -> io::Result<bool> {
+        let limit = self.settings.max_bytes.unwrap_or(u64::MAX);
+        if more.saturating_add(self.index.bytes()).saturating_add(2 * self.segment()) > limit {
+            return Ok(false);
+        }
+        let goal = limit.saturating_sub(more).saturating_sub(self.segment());
+        self.evicting(deadline, || {
+            let mut done = false;
+            // A bounded number of steps: each takes the oldest segment of a log.
+            while let Some(state) = self.control.peek() {
+                let bytes = self.index.bytes().saturating_add(state.bytes());
+                let crowded = self.settings.max_records.is_some_and(|max| state.counters.records >= max);
+                let low = self.is_disk_low_for(self.segment().saturating_add(more));
+                if bytes <= goal && !crowded && !(low && !done) {
+                    break;
+                }
+                if !self.reclaim_one(&state)? {
+                    break;
+                }
+                done = true;
+            }
+            // Somebody else may have made room meanwhile.
+            Ok(true)
+        })
+        .map(|done| done.unwrap_or(deadline.is_some()))
+    }
+
+    fn is_disk_low_for(&self, more: u64) -> bool {
+        crate::disk::space(&self.root)
+            .is_some_and(|space| space.free.saturating_sub(more) < self.settings.free_space_floor)
+    }
+
+    /// Runs `work` as the one process that evicts; nothing if another one is at it.
+    pub(super) fn evicting<T>(
+        &self,
+        deadline: Option<Instant>,
+        work: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        let lock = loop {
+            match self.evictor.try_lock() {
+                Ok(lock) => break lock,
+                Err(std::sync::TryLockError::Poisoned(poisoned)) => break PoisonError::into_inner(poisoned),
+                Err(std::sync::TryLockError::WouldBlock) => {}
+            }
+            if deadline.is_none_or(|deadline| Instant::now() >= deadline) {
+                return Ok(None);
+            }
+            std::thread::sleep(POLL);
+        };
+        loop {
+            if let Some(_held) = sys::Flock::try_new(&lock)? {
+                return work().map(Some);
+            }
+            if deadline.is_none_or(|deadline| Instant::now() >= deadline) {
+                return Ok(None);
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Reclaims one segment of the log that has more than its share; `false` if there is none to reclaim.
+    fn reclaim_one(&self, state: &State) -> io::Result<bool> {
+        let segment = self.segment();
+        let [probation, main] = &state.logs;
+        let limit = self.settings.max_bytes.unwrap_or_else(|| state.bytes());
+        let over = probation.bytes() >= limit / 100 * PROBATION_PERCENT;
+        let closed = |class: Class| {
+            let log = &state.logs[class as usize];
+            log.oldest < log.tail.saturating_sub(1) / segment
+        };
+        let order = if over { Class::ALL } else { [Class::Main, Class::Probation] };
+        if let Some(class) = order.into_iter().find(|&class| closed(class)) {
+            return self.reclaim(class, state.logs[class as usize].oldest).map(|()| true);
+        }
+        // Only segments that are still written to: the fuller one is closed early.
+        let class = if probation.bytes() >= main.bytes() { Class::Probation } else { Class::Main };
+        let log = &state.logs[class as usize];
+        if log.tail == log.oldest * segment {
+            return Ok(false);
+        }
+        self.control.update(
+            || self.recover(),
+            |state| {
+                state.log(class).close(segment);
+                Ok(())
+            },
+        )?;
+        self.reclaim(class, log.oldest).map(|()| true)
+    }
+
+    /// Gives what was used in a segment a second life, and removes the segment.
+    pub(super) fn reclaim(&self, class: Class, number: u64) -> io::Result<()> {
+        let items = self.items(class, number)?;
+        let records = items.len() as u64;
+        let (held, large) = (self.files.bytes(class, number), self.large_bytes(class, number));
+        let kept = self.keep_used(class, number, items, large)?;
+        self.files.remove(class, number)?;
+        match std::fs::remove_dir_all(self.large_dir(class, number)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        self.control.update(
+            || self.recover(),
+            |state| {
+                let log = state.log(class);
+                log.oldest = log.oldest.max(number + 1);
+                log.tail = log.tail.max(log.oldest * self.segment());
+                log.allocated = log.allocated.max(log.oldest * self.segment());
+                log.held = log.held.saturating_sub(held);
+                log.large = log.large.saturating_sub(large);
+                let main = state.log(Class::Main);
+                main.large = main.large.saturating_add(kept.large);
+                main.large_here = main.large_here.saturating_add(kept.large);
+                let counters = &mut state.counters;
+                counters.reclaimed += 1;
+                counters.evicted += records.saturating_sub(kept.records);
+                counters.records = counters.records.saturating_sub(records);
+                *(if class == Class::Main { &mut counters.kept } else { &mut counters.promoted }) +=
+                    kept.records;
+                Ok(())
+            },
+        )?;
+        self.note_reclaimed(class, number + 1);
+        Ok(())
+    }
+
+    /// Moves the most used records of a segment to the main log.
+    fn keep_used(&self, class: Class, number: u64, items: Vec<Item>, large: u64) -> io::Result<Kept> {
+        let start = number * self.segment();
+        let mut used: Vec<Candidate> = Vec::new();
+        for item in items {
+            let position = Position { class, byte: start + item.offset };
+            let spot = self.index.spot(item.kind, &item.key);
+            let own =
+                self.index.find(&spot, |found| Ok((found.slot.position() == position).then_some(found)))?;
+            // The position is unique, so this is the slot of this record. Dead ones have none.
+            let Some(found) = own else { continue };
+            let hits = if found.hits > 0 { found.hits } else { self.hits_of_content(&item, position)? };
+            if hits > 0 {
+                used.push(Candidate { item, hits });
+            }
+        }
+        // Of those that were used as much, the newer ones.
+        used.sort_by_key(|candidate| std::cmp::Reverse((candidate.hits, candidate.item.offset)));
+        let (mut budget, mut kept) = ((self.segment() + large) / 100 * KEEP_PERCENT, Kept::default());
+        let mut buffer = Vec::new();
+        for Candidate { item, hits } in used {
+            match self.keep_one(class, start, &item, hits, budget, &mut buffer) {
+                Ok(Some(more)) => {
+                    budget -= item.len + more;
+                    kept.records += 1;
+                    kept.large += more;
+                }
+                Ok(None) => {}
+                // With no room for what is kept, nothing more is kept: making room goes on.
+                Err(e) if super::space::is_full(&e) => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Returns how often the payload of a record was read for its duplicates.
+    fn hits_of_content(&self, item: &Item, position: Position) -> io::Result<u8> {
+        if item.len < super::write::DUPLICATES_FROM || !super::write::is_shared(item.kind) {
+            return Ok(0);
+        }
+        let Some(header) = self.read_header(position)? else { return Ok(0) };
+        let spot = self.index.content_spot(header.fingerprint.to_bytes(), header.payload_len);
+        let found =
+            self.index.find(&spot, |found| Ok((found.slot.position() == position).then_some(found.hits)))?;
+        Ok(found.unwrap_or(0))
+    }
+
+    /// Moves a record within `budget` bytes to the main log; returns the bytes of its large payload.
+    fn keep_one(
+        &self,
+        class: Class,
+        start: u64,
+        item: &Item,
+        hits: u8,
+        budget: u64,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<Option<u64>> {
+        let position = Position { class, byte: start + item.offset };
+        let Some(header) = self.read_header(position)? else { return Ok(None) };
+        let large = if header.place == Place::File { header.payload_len } else { 0 };
+        let expired = header.expires != 0 && header.expires <= self.now();
+        if header.worth == Worth::Low || expired || item.len.saturating_add(large) > budget {
+            return Ok(None);
+        }
+        let spot = self.index.spot(item.kind, &item.key);
+        let own = self.index.find(&spot, |found| Ok((found.slot.position() == position).then_some(found)))?;
+        let Some(found) = own else { return Ok(None) };
+        let Some(new) = self.keep(&header, found.slot, &spot, buffer)? else { return Ok(None) };
+        if class == Class::Main && hits > 1 {
+            self.index.set_hits(&new, hits - 1);
+        }
+        Ok(Some(large))
+    }
+
+    /// Returns the oldest segments, by log, as far as this process knows; nothing if none was ever reclaimed.
+    pub(super) fn reclaimed_until(&self) -> Option<[u64; 2]> {
+        let oldest = [0, 1].map(|log| self.oldest[log].load(Ordering::Relaxed));
+        (oldest != [1, 1]).then_some(oldest)
+    }
+
+    pub(super) fn note_reclaimed(&self, class: Class, oldest: u64) {
+        self.oldest[class as usize].fetch_max(oldest, Ordering::Relaxed);
+    }
+}

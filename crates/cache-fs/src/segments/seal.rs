@@ -1,0 +1,168 @@
+//! What is in a segment: found by walking along its records, or told by its seal.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use cache_core::crc32c;
+
+use super::record::{ALIGN, Class, HEADER, Header, Kind, Position, u64_at};
+use super::{Log, sys};
+
+const MAGIC: &[u8; 8] = b"VTCSEAL1";
+/// Bytes of the head: magic, store, number of items, and their check.
+const HEAD: usize = 32;
+/// Bytes of an item: key, kind and offset, length.
+const ITEM: usize = 40;
+/// Bytes of a gap that are looked through at a time.
+const WINDOW: usize = 64 << 10;
+
+/// A record of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    pub(super) kind: Kind,
+    pub(super) key: [u8; 32],
+    /// Where it begins in the segment.
+    pub(super) offset: u64,
+    pub(super) len: u64,
+}
+
+/// Returns the bytes of a seal.
+pub(super) fn encode(store: u64, items: &[Item]) -> Vec<u8> {
+    let mut bytes = vec![0; HEAD];
+    for item in items {
+        bytes.extend(item.key);
+        bytes.extend(((item.offset / ALIGN) as u32 | ((item.kind as u32) << 28)).to_le_bytes());
+        bytes.extend(((item.len / ALIGN) as u32).to_le_bytes());
+    }
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..16].copy_from_slice(&store.to_le_bytes());
+    bytes[16..24].copy_from_slice(&(items.len() as u64).to_le_bytes());
+    let check = crc32c(&bytes[8..24]) ^ crc32c(&bytes[HEAD..]).rotate_left(1);
+    bytes[24..28].copy_from_slice(&check.to_le_bytes());
+    bytes
+}
+
+/// Returns the items of a seal of a segment of `segment` bytes, if it is one of this store and whole.
+pub(super) fn decode(bytes: &[u8], store: u64, segment: u64) -> Option<Vec<Item>> {
+    let (head, rest) = bytes.split_at_checked(HEAD)?;
+    let check = crc32c(&head[8..24]) ^ crc32c(rest).rotate_left(1);
+    let right = head[..8] == *MAGIC
+        && u64_at(head, 8) == store
+        && u64_at(head, 16).checked_mul(ITEM as u64) == Some(rest.len() as u64)
+        && u64_at(head, 24) == u64::from(check);
+    if !right {
+        return None;
+    }
+    let item = |bytes: &[u8; ITEM]| {
+        let word = u64_at(bytes, 32);
+        let (place, len) = (word as u32, word >> 32);
+        let kind = [Kind::Raw, Kind::Entry, Kind::Blake3, Kind::Sha256].into_iter();
+        let kind = kind.into_iter().find(|kind| *kind as u32 == place >> 28)?;
+        let (offset, len) = (u64::from(place & 0x0fff_ffff) * ALIGN, len * ALIGN);
+        let fits = len >= HEADER as u64 && offset.checked_add(len)? <= segment;
+        fits.then_some(Item { kind, key: *bytes.first_chunk()?, offset, len })
+    };
+    rest.as_chunks::<ITEM>().0.iter().map(item).collect()
+}
+
+/// Reads a seal; nothing if it is not there or of no use.
+fn read(path: &Path, store: u64, segment: u64) -> Option<Vec<Item>> {
+    let file = sys::open(path, false).ok()?;
+    let most = HEAD as u64 + segment / HEADER as u64 * ITEM as u64;
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).ok()?;
+    decode(&bytes, store, segment)
+}
+
+impl Log {
+    /// Writes down what is in a segment that nobody appends to any more, so that the index can be made anew without reading
+    /// all of it.
+    pub(super) fn seal(&self, class: Class, number: u64) -> io::Result<()> {
+        let path = self.files.path(class, number).with_extension("seal");
+        if path.symlink_metadata().is_ok() || self.files.get(class, number)?.is_none() {
+            return Ok(());
+        }
+        let items = self.walk(class, number)?;
+        let temp = self.root.join("tmp").join(format!("seal-{}-{number:x}", std::process::id()));
+        let bytes = encode(self.control.constant.store, &items);
+        let file = sys::create(&temp)?;
+        sys::write_at(&file, &bytes, 0)?;
+        std::fs::rename(&temp, &path)?;
+        let held = super::files::blocks(&file.metadata()?);
+        self.control.update(
+            || self.recover(),
+            |state| {
+                let log = state.log(class);
+                log.held = log.held.saturating_add(held);
+                Ok(())
+            },
+        )
+    }
+
+    /// Returns the records of a segment: by its seal, else by walking along.
+    pub(super) fn items(&self, class: Class, number: u64) -> io::Result<Vec<Item>> {
+        let path = self.files.path(class, number).with_extension("seal");
+        match read(&path, self.control.constant.store, self.segment()) {
+            Some(items) => Ok(items),
+            None => self.walk(class, number),
+        }
+    }
+
+    /// Walks along a segment. Leases leave gaps of zeros, and writers that died leave worse: where no record begins, the
+    /// next one is looked for.
+    pub(super) fn walk(&self, class: Class, number: u64) -> io::Result<Vec<Item>> {
+        let Some(file) = self.files.get(class, number)? else { return Ok(Vec::new()) };
+        let (start, segment) = (number * self.segment(), self.segment());
+        let (mut items, mut offset) = (Vec::new(), 0);
+        let mut window = vec![0; WINDOW];
+        while offset + HEADER as u64 <= segment {
+            let position = Position { class, byte: start + offset };
+            let read = sys::read_at(&file, &mut window[..HEADER], offset)?;
+            if read < HEADER {
+                break;
+            }
+            if let Some(header) = self.header_at(position, &window[..HEADER])
+                && offset.checked_add(header.record_len()).is_some_and(|end| end <= segment)
+            {
+                let len = header.record_len();
+                items.push(Item { kind: header.kind, key: header.key, offset, len });
+                offset += len;
+                continue;
+            }
+            let read = sys::read_at(&file, &mut window, offset)?;
+            let next =
+                (ALIGN as usize..read.saturating_sub(HEADER - 1)).step_by(ALIGN as usize).find(|&at| {
+                    Header::starts(&window[at..])
+                        && self
+                            .header_at(Position { class, byte: position.byte + at as u64 }, &window[at..])
+                            .is_some()
+                });
+            let skipped = next.unwrap_or_else(|| (read.saturating_sub(HEADER - 1)).max(ALIGN as usize));
+            offset += super::record::aligned(skipped as u64);
+        }
+        Ok(items)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_round_trips_and_a_damaged_one_is_none() {
+        let segment = 1 << 20;
+        let item = |at: u64| Item { kind: Kind::Entry, key: [at as u8; 32], offset: at * 160, len: 160 };
+        let items: Vec<_> = (0..9).map(item).collect();
+        let bytes = encode(5, &items);
+        assert_eq!(decode(&bytes, 5, segment), Some(items));
+        assert_eq!(decode(&bytes, 6, segment), None, "another store's");
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&flipped, 5, segment), None, "bit {bit}");
+        }
+        assert_eq!(decode(&bytes[..bytes.len() - 1], 5, segment), None);
+        let beyond = encode(5, &[Item { offset: segment - 16, ..item(1) }]);
+        assert_eq!(decode(&beyond, 5, segment), None, "an item must lie in the segment");
+    }
+}

@@ -1,0 +1,275 @@
+//! Room in the logs: leases, limits, and what a boot changes.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use super::control::{LogState, State};
+use super::record::{Class, Position};
+use super::{Log, PATIENCE, files, sys};
+
+/// Most bytes that a process leases at a time: what it leaves unused when it ends is lost until its segment is reclaimed.
+const MAX_LEASE: u64 = 256 << 10;
+/// Bytes for which the disk is asked at a time.
+const CHUNK: u64 = 4 << 20;
+/// How often room is made for one put before it is given up.
+const ATTEMPTS: u32 = 8;
+
+/// A piece of a log that this process alone writes to.
+#[derive(Debug, Default)]
+pub(super) struct Lease {
+    next: u64,
+    end: u64,
+    /// Bytes leased so far: who writes much leases much.
+    total: u64,
+}
+
+/// Room for one record.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) position: Position,
+    pub(super) file: Arc<File>,
+}
+
+/// What became of the wish for a lease.
+enum Grant {
+    /// A lease, and whether room should be made for the next one.
+    Lease { start: u64, end: u64, tight: bool, fresh: bool },
+    /// Room has to be made first.
+    Full,
+}
+
+impl Log {
+    /// Returns room for a record of `len` bytes whose position is greater than `after`. Makes room if there is none,
+    /// unless it is room for what the evictor keeps.
+    pub(super) fn reserve(&self, class: Class, len: u64, after: u64, evicting: bool) -> io::Result<Room> {
+        for _ in 0..ATTEMPTS {
+            let mut lease = self.leases[class as usize].lock().unwrap_or_else(PoisonError::into_inner);
+            if lease.next <= after {
+                // What another process has stored since this lease was taken comes before what is stored now.
+                lease.next = lease.end;
+            }
+            let mut tight = false;
+            let mut fresh = None;
+            if lease.end - lease.next < len {
+                let size = lease.total.clamp(len, MAX_LEASE.max(len));
+                match self.grant(class, len, size, evicting)? {
+                    Grant::Lease { start, end, tight: is_tight, fresh: is_fresh } => {
+                        *lease = Lease { next: start, end, total: lease.total + (end - start) };
+                        tight = is_tight;
+                        fresh = is_fresh.then_some(start / self.segment());
+                    }
+                    Grant::Full if evicting => return Err(io::ErrorKind::StorageFull.into()),
+                    Grant::Full => {
+                        drop(lease);
+                        if !self.make_room(Some(Instant::now() + PATIENCE))? {
+                            return Err(io::ErrorKind::StorageFull.into());
+                        }
+                        continue;
+                    }
+                }
+            }
+            let byte = lease.next;
+            lease.next += len;
+            drop(lease);
+            // Whoever has begun a segment seals the one before the last: nobody writes to it any more.
+            if let Some(number) = fresh {
+                let _ = self.seal(class, number.saturating_sub(2));
+            }
+            if tight && !evicting {
+                self.make_room(None)?;
+            }
+            if let Some(file) = self.files.get(class, byte / self.segment())? {
+                return Ok(Room { position: Position { class, byte }, file });
+            }
+            // The segment has been reclaimed while this process kept its lease.
+            *self.leases[class as usize].lock().unwrap_or_else(PoisonError::into_inner) = Lease::default();
+        }
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn grant(&self, class: Class, len: u64, size: u64, evicting: bool) -> io::Result<Grant> {
+        let segment = self.segment();
+        let index = self.index.bytes();
+        let limit = self.settings.max_bytes.unwrap_or(u64::MAX);
+        let counted = self.tally.take();
+        let granted = self.control.update(
+            || self.recover(),
+            |state| {
+                state.counters.add(counted);
+                self.note_boot(state)?;
+                for class in Class::ALL {
+                    self.note_reclaimed(class, state.log(class).oldest);
+                }
+                let others = state.logs[1 - class as usize].bytes();
+                let records = state.counters.records;
+                let log = state.log(class);
+                // Large payloads go with their segment: too many of them in one would all go at once.
+                if log.large_here > segment.max(limit / 64) {
+                    log.close(segment);
+                }
+                let (mut start, rest) = (log.tail, segment - log.tail % segment);
+                if rest < len {
+                    start += rest;
+                }
+                let segment_end = (start / segment + 1) * segment;
+                let end = (start + size).min(segment_end);
+                if end > Position::END {
+                    return Ok(Grant::Full);
+                }
+                let mut grown = LogState { tail: end, ..*log };
+                let fresh = start.is_multiple_of(segment);
+                if fresh {
+                    grown.large_here = 0;
+                }
+                let from = log.allocated.max(segment_end - segment);
+                if end > log.allocated {
+                    grown.allocated = (start + CHUNK).max(end).min(segment_end);
+                    grown.held += grown.allocated - from;
+                }
+                let bytes = index.saturating_add(others).saturating_add(grown.bytes());
+                // The evictor may go one segment beyond, or it could not keep anything when the store is full.
+                let bound = if evicting { limit.saturating_add(segment) } else { limit };
+                let crowded = self.settings.max_records.is_some_and(|max| records >= max) && !evicting;
+                if bytes > bound || crowded {
+                    return Ok(Grant::Full);
+                }
+                if grown.allocated != log.allocated {
+                    let more = grown.allocated - from;
+                    if self.is_disk_low(more) {
+                        return Ok(Grant::Full);
+                    }
+                    let file = self.files.get_or_create(class, start / segment)?;
+                    match sys::allocate(&file, from % segment, from % segment + more) {
+                        Err(e) if is_full(&e) => return Ok(Grant::Full),
+                        done => done?,
+                    }
+                }
+                *log = grown;
+                Ok(Grant::Lease { start, end, tight: bytes.saturating_add(segment) > limit, fresh })
+            },
+        )?;
+        Ok(granted)
+    }
+
+    /// Returns whether `more` bytes would leave less than the floor free.
+    fn is_disk_low(&self, more: u64) -> bool {
+        let floor = self.settings.free_space_floor;
+        floor > 0
+            && crate::disk::space(&self.root).is_some_and(|space| space.free.saturating_sub(more) < floor)
+    }
+
+    /// Sees to it that nothing that a power failure may have undone is built upon: where the machine was started anew,
+    /// the logs go on in new segments.
+    fn note_boot(&self, state: &mut State) -> io::Result<()> {
+        let boot = boot();
+        if state.boot == boot {
+            return Ok(());
+        }
+        if state.boot != 0 {
+            for class in Class::ALL {
+                let newest = files::numbers(&self.root.join("log"), class)?.last().copied().unwrap_or(0);
+                let segment = self.segment();
+                let log = state.log(class);
+                let next = (newest + 1).max(log.tail.div_ceil(segment)).max(log.oldest);
+                (log.tail, log.allocated, log.large_here) = (next * segment, next * segment, 0);
+            }
+        }
+        state.boot = boot;
+        Ok(())
+    }
+
+    /// Returns the state that the files of the store show.
+    pub(super) fn recover(&self) -> io::Result<State> {
+        let mut state = State::default();
+        for class in Class::ALL {
+            let numbers = files::numbers(&self.root.join("log"), class)?;
+            let (oldest, next) = match (numbers.first(), numbers.last()) {
+                (Some(oldest), Some(newest)) => (*oldest, newest + 1),
+                _ => (1, 1),
+            };
+            let log = state.log(class);
+            *log = LogState::empty(next, self.segment());
+            log.oldest = oldest;
+            log.held = numbers.iter().map(|&number| self.files.bytes(class, number)).sum();
+            log.large = numbers.iter().map(|&number| self.large_bytes(class, number)).sum();
+        }
+        Ok(state)
+    }
+
+    /// Returns the bytes on disk of the large payloads of a segment.
+    pub(super) fn large_bytes(&self, class: Class, number: u64) -> u64 {
+        let Ok(dir) = std::fs::read_dir(self.large_dir(class, number)) else { return 0 };
+        dir.filter_map(|item| item.ok()?.metadata().ok()).map(|meta| files::blocks(&meta)).sum()
+    }
+
+    /// Writes down what this process has counted.
+    pub(super) fn write_down(&self) -> io::Result<()> {
+        let counted = self.tally.take();
+        if self.settings.read_only || counted == super::Counters::default() {
+            return Ok(());
+        }
+        self.control.update(
+            || self.recover(),
+            |state| {
+                state.counters.add(counted);
+                Ok(())
+            },
+        )
+    }
+
+    /// Books room for a large payload, making some if need be; `false` if there is none.
+    pub(super) fn book_large(&self, class: Class, len: u64) -> io::Result<bool> {
+        let (index, segment) = (self.index.bytes(), self.segment());
+        let limit = self.settings.max_bytes.unwrap_or(u64::MAX);
+        for _ in 0..ATTEMPTS {
+            let booked = self.control.update(
+                || self.recover(),
+                |state| {
+                    let bytes = index.saturating_add(state.bytes()).saturating_add(len);
+                    let fits = bytes.saturating_add(segment) <= limit && !self.is_disk_low(len);
+                    if fits {
+                        let log = state.log(class);
+                        log.large = log.large.saturating_add(len);
+                        log.large_here = log.large_here.saturating_add(len);
+                    }
+                    Ok(fits)
+                },
+            )?;
+            if booked {
+                return Ok(true);
+            }
+            if !self.make_room_for(len, Some(Instant::now() + PATIENCE))? {
+                return Ok(false);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Gives back what was booked.
+    pub(super) fn unbook_large(&self, class: Class, len: u64) {
+        let _ = self.control.update(
+            || self.recover(),
+            |state| {
+                let log = state.log(class);
+                log.large = log.large.saturating_sub(len);
+                Ok(())
+            },
+        );
+    }
+}
+
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Returns a number that is another one after the machine was started anew. Where the system does not tell, a store is
+/// treated as if it never was.
+fn boot() -> u64 {
+    static BOOT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        u64::from(cache_core::crc32c(&id)) + 1
+    })
+}

@@ -1,0 +1,132 @@
+//! The system calls of the engine, in one place so that a test can cut the power between any two of them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
+
+/// Opens a file that is there. Links are not followed, pipes not waited for.
+pub(super) fn open(path: &Path, writable: bool) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    OpenOptions::new().read(true).write(writable).custom_flags(flags).open(path)
+}
+
+/// Creates a file for its owner alone, or empties the one that is there.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(flags)
+        .open(path)
+}
+
+/// Opens a file, and creates it for its owner alone if it is absent.
+pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags)
+        .open(path)
+}
+
+/// Reads until `buffer` is full or the file ends; returns how much was read.
+pub(super) fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+/// Reads at most `len` bytes into `out` from its byte `from` on, and returns how many there were. `out` only ever grows, so
+/// that a buffer that is used again is not filled with zeros again.
+pub(super) fn read_into(
+    file: &File,
+    out: &mut Vec<u8>,
+    from: usize,
+    len: usize,
+    at: u64,
+) -> io::Result<usize> {
+    if out.len() < from + len {
+        out.resize(from + len, 0);
+    }
+    read_at(file, &mut out[from..from + len], at)
+}
+
+pub(super) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    file.write_all_at(bytes, at)
+}
+
+/// Writes `parts` one after the other.
+pub(super) fn write_parts_at(file: &File, parts: [&[u8]; 3], at: u64) -> io::Result<()> {
+    let total: usize = parts.iter().map(|part| part.len()).sum();
+    let written = match rustix::io::pwritev(file, &parts.map(IoSlice::new), at) {
+        Ok(written) => written,
+        Err(Errno::INTR) => 0,
+        Err(e) => return Err(e.into()),
+    };
+    if written == total {
+        return Ok(());
+    }
+    // A signal or a full disk cut it off: write the rest part by part, to learn why.
+    let (mut skip, mut at) = (written, at + written as u64);
+    for part in parts {
+        let rest = &part[skip.min(part.len())..];
+        skip = skip.saturating_sub(part.len());
+        write_at(file, rest, at)?;
+        at += rest.len() as u64;
+    }
+    Ok(())
+}
+
+/// Gives the bytes from `from` to `to` of the file room on the disk, so that writing there cannot fail for lack of it.
+pub(super) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), from, to.saturating_sub(from)) {
+        Ok(()) => Ok(()),
+        // Some file systems (ZFS) cannot; a full disk then shows at the write.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// An exclusive lock among processes, held until it is dropped; the end of the process drops it too.
+#[derive(Debug)]
+pub(super) struct Flock<'a>(&'a File);
+
+impl<'a> Flock<'a> {
+    pub(super) fn new(file: &'a File) -> io::Result<Self> {
+        file.lock()?;
+        Ok(Self(file))
+    }
+
+    /// Returns nothing if somebody else holds it.
+    pub(super) fn try_new(file: &'a File) -> io::Result<Option<Self>> {
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(e)) => Err(e),
+        }
+    }
+}
+
+impl Drop for Flock<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}

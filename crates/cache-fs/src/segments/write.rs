@@ -1,0 +1,366 @@
+//! Puts: a record is appended, and then the index leads to it.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use cache_core::{Fingerprint, crc32c};
+
+use super::index::{Found, Locked, Slot, Spot};
+use super::read::{Depth, Seen};
+use super::record::{Class, HEADER, Header, Kind, Place, Position, STATE, State, Worth};
+use super::tally::Tally;
+use super::{Durability, Log, sys};
+
+/// Payloads of fewer bytes are not worth the look-up that finds their duplicates.
+pub(super) const DUPLICATES_FROM: u64 = 1 << 10;
+/// How often a record is written again because another process was faster with the same key.
+const ATTEMPTS: u32 = 4;
+
+/// Returns whether payloads of this kind are looked for under other keys. Blobs are found by their digests.
+pub(super) fn is_shared(kind: Kind) -> bool {
+    matches!(kind, Kind::Raw | Kind::Entry)
+}
+
+/// What to store.
+#[derive(Debug)]
+pub(crate) struct Put<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) key: &'a [u8; 32],
+    pub(crate) meta: &'a [u8],
+    pub(crate) payload: Source<'a>,
+    pub(crate) worth: Worth,
+    /// Milliseconds since 1970; never if 0.
+    pub(crate) expires: u64,
+    /// Whether a record that is there stays.
+    pub(crate) if_absent: bool,
+}
+
+/// Where the payload comes from.
+#[derive(Debug)]
+pub(crate) enum Source<'a> {
+    Bytes(&'a [u8]),
+    /// A file that was booked as large, complete, in the same file system; it is moved.
+    File {
+        path: PathBuf,
+        len: u64,
+        fingerprint: Fingerprint,
+        class: Class,
+    },
+}
+
+/// What a put did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Stored {
+        duplicate: bool,
+    },
+    /// There was one already, and it stays.
+    Present,
+}
+
+/// What became of a record that was appended.
+enum Commit {
+    Done,
+    Present,
+    /// The record that it replaces has a greater position; it has to be written after that.
+    Behind(u64),
+}
+
+impl Log {
+    /// Stores a record.
+    pub(crate) fn put(&self, put: &Put<'_>) -> io::Result<Outcome> {
+        let spot = self.index.spot(put.kind, put.key);
+        let class = match &put.payload {
+            Source::File { class, .. } => *class,
+            Source::Bytes(_) => self.class_for(put, &spot)?,
+        };
+        let (len, fingerprint) = match &put.payload {
+            Source::Bytes(bytes) => (bytes.len() as u64, Fingerprint::of(bytes)),
+            Source::File { len, fingerprint, .. } => (*len, *fingerprint),
+        };
+        let content = self.index.content_spot(fingerprint.to_bytes(), len);
+        let shared = len >= DUPLICATES_FROM && is_shared(put.kind);
+        let mut header = Header {
+            state: State::Alive,
+            kind: put.kind,
+            worth: put.worth,
+            place: if matches!(put.payload, Source::File { .. }) { Place::File } else { Place::Inline },
+            store: self.control.constant.store,
+            position: Position { class, byte: 0 },
+            version: 0,
+            key: *put.key,
+            fingerprint,
+            payload_len: len,
+            meta_len: put.meta.len() as u32,
+            meta_crc: crc32c(put.meta),
+            stored: self.now(),
+            expires: put.expires,
+        };
+        let duplicate = match &put.payload {
+            Source::Bytes(bytes) if shared => self.find_duplicate(&content, &header, bytes)?,
+            _ => None,
+        };
+        if let Some(target) = duplicate {
+            header.place = Place::Alias(target);
+        }
+        let mut after = 0;
+        for _ in 0..ATTEMPTS {
+            let file = self.append(&mut header, put, after)?;
+            match self.commit(&spot, &header, put.if_absent)? {
+                Commit::Done => {
+                    if shared && duplicate.is_none() {
+                        self.note_content(&content, &header)?;
+                    }
+                    if self.settings.durability == Durability::Flush {
+                        file.sync_data()?;
+                        self.index.sync()?;
+                    }
+                    Tally::count(&self.tally.puts);
+                    if duplicate.is_some() {
+                        Tally::count(&self.tally.duplicates);
+                    }
+                    return Ok(Outcome::Stored { duplicate: duplicate.is_some() });
+                }
+                Commit::Present => {
+                    self.kill(&header)?;
+                    return Ok(Outcome::Present);
+                }
+                Commit::Behind(position) => {
+                    self.kill(&header)?;
+                    after = position;
+                }
+            }
+        }
+        // Somebody else stores the same key again and again, and is always later: this put was before theirs.
+        Ok(Outcome::Stored { duplicate: false })
+    }
+
+    /// Returns the log that a new record begins in. What had to go a short while ago and is wanted again has proved its
+    /// worth, as in S3-FIFO: its slot still remembers it.
+    fn class_for(&self, put: &Put<'_>, spot: &Spot) -> io::Result<Class> {
+        if put.worth == Worth::High {
+            return Ok(Class::Main);
+        }
+        let Some(state) = self.reclaimed_until() else { return Ok(Class::Probation) };
+        let segment = self.segment();
+        let ghost = self.index.find(spot, |found| {
+            let position = found.slot.position();
+            Ok((position.byte / segment < state[position.class as usize]).then_some(()))
+        })?;
+        if ghost.is_none() || put.worth == Worth::Low {
+            return Ok(Class::Probation);
+        }
+        Tally::count(&self.tally.ghost_hits);
+        Ok(Class::Main)
+    }
+
+    /// Returns the position of a record with the same payload, compared byte by byte.
+    fn find_duplicate(&self, spot: &Spot, header: &Header, bytes: &[u8]) -> io::Result<Option<Position>> {
+        let mut buffer = Vec::new();
+        self.index.find(spot, |found| {
+            let position = found.slot.position();
+            let Some(super::Payload::Bytes(range)) = self.read_content(header, position, 0, &mut buffer)?
+            else {
+                return Ok(None);
+            };
+            let same = buffer.get(range).is_some_and(|there| there == bytes);
+            if same {
+                self.index.hit(&found);
+            }
+            Ok(same.then_some(position))
+        })
+    }
+
+    /// Writes the record behind `after`.
+    fn append(&self, header: &mut Header, put: &Put<'_>, after: u64) -> io::Result<std::sync::Arc<File>> {
+        let class = header.position.class;
+        let room = self.reserve(class, header.record_len(), after, false)?;
+        header.position = room.position;
+        header.version = room.position.pack();
+        if let Source::File { path, .. } = &put.payload {
+            self.move_large(header, path)?;
+        }
+        self.write_record(&room.file, header, put)?;
+        Tally::count(&self.tally.records);
+        Ok(room.file)
+    }
+
+    fn write_record(&self, file: &File, header: &Header, put: &Put<'_>) -> io::Result<()> {
+        let payload: &[u8] = match (&put.payload, header.place) {
+            (Source::Bytes(bytes), Place::Inline) => bytes,
+            _ => &[],
+        };
+        let parts = [&header.encode()[..], put.meta, payload];
+        sys::write_parts_at(file, parts, header.position.byte % self.segment())
+    }
+
+    /// Gives a large payload its place.
+    fn move_large(&self, header: &Header, from: &std::path::Path) -> io::Result<()> {
+        let to = self.large_path(header);
+        match std::fs::hard_link(from, &to) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let dir = self.large_dir(header.position.class, header.position.byte / self.segment());
+                crate::trust::create_private_dir(&dir)?;
+                std::fs::hard_link(from, &to)
+            }
+            // A position that a power failure let be used twice.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                std::fs::remove_file(&to)?;
+                std::fs::hard_link(from, &to)
+            }
+            done => done,
+        }
+    }
+
+    /// Lets the index lead to the record, and ends what it replaces.
+    fn commit(&self, spot: &Spot, header: &Header, if_absent: bool) -> io::Result<Commit> {
+        let len = header.record_len();
+        self.index.locked(spot, |locked| {
+            let Some((found, old)) = self.find_own(locked, header)? else {
+                locked.insert(header.position, len)?;
+                return Ok(Commit::Done);
+            };
+            if if_absent && old.as_ref().is_some_and(|old| self.is_there(old)) {
+                return Ok(Commit::Present);
+            }
+            if let Some(old) = &old
+                && old.version > header.version
+                && Position::unpack(old.version).class == header.position.class
+            {
+                return Ok(Commit::Behind(Position::unpack(old.version).byte));
+            }
+            locked.replace(&found, header.position, len)?;
+            if let Some(old) = old {
+                self.kill(&old)?;
+            }
+            Ok(Commit::Done)
+        })
+    }
+
+    /// Returns the slot of the same key, with the record that it leads to if that is alive.
+    fn find_own(&self, locked: &Locked<'_>, header: &Header) -> io::Result<Option<(Found, Option<Header>)>> {
+        let mut ghost = None;
+        let own = locked.find(|found| {
+            match self.read_header(found.slot.position())? {
+                Some(old) if old.kind == header.kind && old.key == header.key => Ok(Some((found, old))),
+                Some(_) => Ok(None),
+                // Its segment is gone: the slot is most likely a memory of this key, and of no other use.
+                None => {
+                    ghost = ghost.or(Some(found));
+                    Ok(None)
+                }
+            }
+        })?;
+        Ok(match own {
+            Some((found, old)) => Some((found, (old.state == State::Alive).then_some(old))),
+            None => ghost.map(|found| (found, None)),
+        })
+    }
+
+    fn is_there(&self, header: &Header) -> bool {
+        let alive = header.expires == 0 || header.expires > self.now();
+        alive && (header.place != Place::File || self.large_path(header).symlink_metadata().is_ok())
+    }
+
+    /// Lets the index know where this content is. It is a help only: that two do it at once matters to nobody.
+    fn note_content(&self, spot: &Spot, header: &Header) -> io::Result<()> {
+        self.index.locked(spot, |locked| locked.insert(header.position, header.record_len()).map(drop))
+    }
+
+    /// Marks a record as dead, so that no index that is made anew leads to it.
+    pub(super) fn kill(&self, header: &Header) -> io::Result<()> {
+        self.set_state(header.position, State::Dead)
+    }
+
+    pub(super) fn set_state(&self, position: Position, state: State) -> io::Result<()> {
+        let segment = self.segment();
+        match self.files.get(position.class, position.byte / segment)? {
+            Some(file) => sys::write_at(&file, &[state as u8], position.byte % segment + STATE),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes a record that proved to be damaged from the index, unless it was replaced meanwhile.
+    pub(super) fn bury(&self, spot: &Spot, seen: &Found) {
+        if self.settings.read_only {
+            return;
+        }
+        // It stays a miss if this fails.
+        let _ = self.index.locked(spot, |locked| {
+            let same = locked.find(|found| Ok((found.slot == seen.slot).then_some(found)))?;
+            if let Some(found) = same {
+                locked.clear(&found)?;
+                self.set_state(seen.slot.position(), State::Dead)?;
+            }
+            Ok(())
+        });
+    }
+
+    /// Removes the record under `key` and returns whether there was one.
+    pub(crate) fn remove(&self, kind: Kind, key: &[u8; 32]) -> io::Result<bool> {
+        let spot = self.index.spot(kind, key);
+        self.index.locked(&spot, |locked| {
+            let mut removed = false;
+            loop {
+                let own = locked.find(|found| {
+                    let header = self.read_header(found.slot.position())?;
+                    Ok(header.filter(|it| it.kind == kind && it.key == *key).map(|header| (found, header)))
+                })?;
+                let Some((found, header)) = own else { return Ok(removed) };
+                locked.clear(&found)?;
+                removed |= header.state == State::Alive && self.is_there(&header);
+                self.kill(&header)?;
+                if header.place == Place::File {
+                    let _ = std::fs::remove_file(self.large_path(&header));
+                }
+            }
+        })
+    }
+
+    /// Returns whether there is a record under `key`, and counts that as a use if `used`.
+    pub(crate) fn contains(&self, kind: Kind, key: &[u8; 32], used: bool) -> io::Result<bool> {
+        let mut buffer = Vec::new();
+        Ok(self.look_up(kind, key, Depth::Header, used, &mut buffer)?.is_some())
+    }
+
+    /// Moves a record to the main log, if it is still what its slot leads to, and returns its new slot.
+    pub(super) fn keep(
+        &self,
+        old: &Header,
+        slot: Slot,
+        spot: &Spot,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<Option<Found>> {
+        let len = old.record_len();
+        let Seen::Right(_) =
+            self.read_record(old.position, old.kind, &old.key, Depth::Meta, len as usize, buffer)?
+        else {
+            return Ok(None);
+        };
+        let room = self.reserve(Class::Main, len, 0, true)?;
+        // It counts from when the index leads to it; the old one counts until then.
+        let new = Header { position: room.position, state: State::Dead, stored: self.now(), ..old.clone() };
+        if old.place == Place::File {
+            self.move_large(&new, &self.large_path(old))?;
+        }
+        let parts = [&new.encode()[..], &buffer[HEADER..len as usize], &[]];
+        sys::write_parts_at(&room.file, parts, room.position.byte % self.segment())?;
+        Tally::count(&self.tally.records);
+        let moved = self.index.locked(spot, |locked| {
+            let same = locked.find(|found| Ok((found.slot == slot).then_some(found)))?;
+            let Some(found) = same else { return Ok(None) };
+            self.set_state(new.position, State::Alive)?;
+            locked.replace(&found, new.position, len).map(Some)
+        })?;
+        if is_shared(old.kind) && moved.is_some() {
+            let content = self.index.content_spot(old.fingerprint.to_bytes(), old.payload_len);
+            self.index.locked(&content, |locked| {
+                let own =
+                    locked.find(|found| Ok((found.slot.position() == old.position).then_some(found)))?;
+                own.map_or(Ok(()), |found| locked.replace(&found, new.position, len).map(drop))
+            })?;
+        }
+        Ok(moved)
+    }
+}

@@ -1,0 +1,170 @@
+//! The segment log by itself: what is returned was put, and the disk is bounded.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use cache_core::Digest;
+use cache_fs::{SegmentOptions, Segments};
+
+fn key(number: u64) -> [u8; 32] {
+    *Digest::blake3(&number.to_le_bytes()).as_bytes()
+}
+
+/// Bytes that no compression, deduplication or zeroed page could make by chance.
+fn value(number: u64, len: usize) -> Vec<u8> {
+    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn open(dir: &Path, max_bytes: u64) -> Segments {
+    let mut options = SegmentOptions::default();
+    options.max_bytes = Some(max_bytes);
+    options.segment_bytes = Some(1 << 20);
+    Segments::open(dir, options).unwrap()
+}
+
+/// Returns the bytes on disk of all that is under `path`.
+fn disk_usage(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(meta) = path.symlink_metadata() else { return 0 };
+    let below = std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+    meta.blocks() * 512 + below.map(|item| disk_usage(&item.path())).sum::<u64>()
+}
+
+#[test]
+fn what_is_put_is_found_by_every_process_and_after_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, other) = (open(dir.path(), 1 << 30), open(dir.path(), 1 << 30));
+    let lens = [0, 1, 15, 16, 17, 127, 128, 1000, 4095, 65_536, 262_144, 262_145, 3_000_000];
+    for (number, len) in lens.into_iter().enumerate() {
+        store.put(&key(number as u64), &value(number as u64, len)).unwrap();
+    }
+    let reopened = open(dir.path(), 1 << 30);
+    let mut buffer = Vec::new();
+    for (number, len) in lens.into_iter().enumerate() {
+        for store in [&store, &other, &reopened] {
+            let found = store.get_into(&key(number as u64), &mut buffer).unwrap();
+            assert!(found == Some(&value(number as u64, len)[..]), "{len} bytes");
+            assert!(store.contains(&key(number as u64)).unwrap());
+        }
+    }
+    assert_eq!(store.get_into(&key(99), &mut buffer).unwrap(), None);
+}
+
+#[test]
+fn the_last_put_counts_and_what_is_removed_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (open(dir.path(), 1 << 30), open(dir.path(), 1 << 30));
+    let mut buffer = Vec::new();
+    for round in 0..50 {
+        let writer = if round % 2 == 0 { &one } else { &other };
+        writer.put(&key(0), &value(round, 2000 + round as usize)).unwrap();
+        for reader in [&one, &other] {
+            let found = reader.get_into(&key(0), &mut buffer).unwrap().unwrap();
+            assert!(found == value(round, 2000 + round as usize), "round {round}");
+        }
+    }
+    assert!(one.remove(&key(0)).unwrap());
+    assert!(!other.remove(&key(0)).unwrap());
+    assert_eq!(other.get_into(&key(0), &mut buffer).unwrap(), None);
+}
+
+#[test]
+fn a_lost_index_is_made_anew_and_brings_nothing_back_that_was_replaced_or_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    for number in 0..300 {
+        store.put(&key(number), &value(number, 9_000)).unwrap();
+    }
+    for number in 0..100 {
+        store.put(&key(number), &value(number + 1000, 5_000)).unwrap();
+    }
+    for number in 100..150 {
+        store.remove(&key(number)).unwrap();
+    }
+    drop(store);
+    std::fs::remove_file(dir.path().join("segments-v1/index")).unwrap();
+    let store = open(dir.path(), 1 << 30);
+    while dir.path().join("segments-v1/rebuild").exists() {
+        std::thread::yield_now();
+    }
+    let mut buffer = Vec::new();
+    for number in 0..300 {
+        let expected = match number {
+            0..100 => Some(value(number + 1000, 5_000)),
+            100..150 => None,
+            _ => Some(value(number, 9_000)),
+        };
+        assert!(store.get_into(&key(number), &mut buffer).unwrap() == expected.as_deref(), "{number}");
+    }
+}
+
+#[test]
+fn equal_payloads_are_written_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let payload = value(1, 200_000);
+    for number in 0..200 {
+        store.put(&key(number), &payload).unwrap();
+    }
+    let counters = store.counters();
+    assert_eq!((counters.puts, counters.duplicates), (200, 199));
+    assert!(store.bytes() < open(dir.path(), 1 << 30).bytes() + (5 << 20));
+    let mut buffer = Vec::new();
+    // The one that has the payload goes; the others find it all the same.
+    store.remove(&key(0)).unwrap();
+    for number in 1..200 {
+        assert!(store.get_into(&key(number), &mut buffer).unwrap() == Some(&payload[..]), "{number}");
+    }
+}
+
+#[test]
+fn the_limit_holds_at_every_put_and_what_is_used_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = 24 << 20;
+    let store = open(dir.path(), limit);
+    let mut buffer = Vec::new();
+    for number in 0..10_000 {
+        store.put(&key(number), &value(number, 11_000)).unwrap();
+        // A few are wanted again and again, not more of a segment than can stay.
+        let hot = number % 50 * 9;
+        let found = store.get_into(&key(hot), &mut buffer).unwrap().map(<[u8]>::to_vec);
+        assert!(found.is_none_or(|found| found == value(hot, 11_000)));
+        if number % 500 == 0 {
+            let used = disk_usage(dir.path());
+            assert!(used <= limit + (2 << 20), "{used} bytes after {number} puts");
+        }
+    }
+    let there = (0..50).filter(|hot| store.contains(&key(hot * 9)).unwrap()).count();
+    assert!(there >= 45, "{there} of the 50 that are used all the time are there");
+    let counters = store.counters();
+    assert!(counters.evicted > 5_000 && counters.promoted > 0 && counters.reclaimed > 0, "{counters:?}");
+}
+
+#[test]
+fn large_payloads_count_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = 48 << 20;
+    let store = open(dir.path(), limit);
+    let mut buffer = Vec::new();
+    let mut last = HashMap::new();
+    for number in 0..100 {
+        let payload = value(number, 3_000_000);
+        store.put(&key(number), &payload).unwrap();
+        assert!(store.get_into(&key(number), &mut buffer).unwrap() == Some(&payload[..]), "{number}");
+        last.insert(number, payload);
+        let used = disk_usage(dir.path());
+        assert!(used <= limit + (2 << 20), "{used} bytes after {number} puts");
+    }
+    let there = (0..100).filter(|number| store.contains(&key(*number)).unwrap()).count();
+    assert!((8..16).contains(&there), "{there}");
+}
