@@ -77,5 +77,5 @@ mod trust;
 pub use options::{DEFAULT_PROTECT, Layout, Options};
 pub use report::{Blob, GcReport, Lookup, Note, Usage, VerifyProgress, VerifyReport};
 #[cfg(unix)]
-pub use segments::{Counters, Durability, SegmentOptions, Segments};
+pub use segments::{Counters, Durability, SegmentOptions, SegmentStats, Segments};
 pub use store::FsStore;

@@ -24,7 +24,7 @@ mod compress;
 mod record;
 
 pub use compress::Compression;
-pub use record::{decode_entry, encode_entry};
+pub use record::{decode_entry, decode_entry_facts, encode_entry, encode_entry_facts};
 
 use std::borrow::Cow;
 

@@ -19,15 +19,36 @@ struct Record<M, O> {
 /// # Errors
 /// [`EnvelopeError::TooLarge`] if its metadata is over the limit that [`decode_entry`] has by default.
 pub fn encode_entry(key: &Key, entry: &Entry, compression: Compression) -> Result<Vec<u8>, EnvelopeError> {
-    let record = Record { key: *key, meta: &entry.meta, outputs: &entry.outputs };
-    let metadata =
-        postcard::to_stdvec(&record).map_err(|_| EnvelopeError::Corrupt("its metadata cannot be written"))?;
-    let limit = Limits::default().metadata;
-    if metadata.len() as u64 > u64::from(limit) {
-        let size = metadata.len() as u64;
-        return Err(EnvelopeError::TooLarge { what: "metadata", size, limit: limit.into() });
-    }
+    let metadata = encode_entry_facts(key, entry)?;
     encode(&metadata, &entry.value, compression)
+}
+
+/// Returns everything of `entry` but its value, as stored under `key`, in bytes, for a store that checks them itself.
+///
+/// # Errors
+/// As [`encode_entry`].
+pub fn encode_entry_facts(key: &Key, entry: &Entry) -> Result<Vec<u8>, EnvelopeError> {
+    let record = Record { key: *key, meta: &entry.meta, outputs: &entry.outputs };
+    let facts =
+        postcard::to_stdvec(&record).map_err(|_| EnvelopeError::Corrupt("its metadata cannot be written"))?;
+    let (size, limit) = (facts.len() as u64, u64::from(Limits::default().metadata));
+    if size > limit {
+        return Err(EnvelopeError::TooLarge { what: "metadata", size, limit });
+    }
+    Ok(facts)
+}
+
+/// Returns the entry that [`encode_entry_facts`] made `bytes` of, with an empty value, and the key that it was stored under.
+///
+/// # Errors
+/// If they are not exactly that.
+pub fn decode_entry_facts(bytes: &[u8]) -> Result<(Key, Entry), EnvelopeError> {
+    let (record, rest): (Record<EntryMeta, Vec<Output>>, _) = postcard::take_from_bytes(bytes)
+        .map_err(|_| EnvelopeError::Corrupt("its metadata is not that of an entry"))?;
+    if !rest.is_empty() {
+        return Err(EnvelopeError::Corrupt("its metadata has something after its end"));
+    }
+    Ok((record.key, Entry { meta: record.meta, value: Bytes::new(), outputs: record.outputs }))
 }
 
 /// Returns the entry that `bytes` holds and the key that it was stored under, which the caller compares with the one
@@ -37,11 +58,7 @@ pub fn encode_entry(key: &Key, entry: &Entry, compression: Compression) -> Resul
 /// As [`decode`], and if the metadata is not exactly that of an entry.
 pub fn decode_entry(bytes: &[u8], limits: Limits) -> Result<(Key, Entry), EnvelopeError> {
     let parts = decode(bytes, limits)?;
-    let (record, rest): (Record<EntryMeta, Vec<Output>>, _) = postcard::take_from_bytes(parts.metadata)
-        .map_err(|_| EnvelopeError::Corrupt("its metadata is not that of an entry"))?;
-    if !rest.is_empty() {
-        return Err(EnvelopeError::Corrupt("its metadata has something after its end"));
-    }
-    let value = Bytes::from(parts.payload.into_owned());
-    Ok((record.key, Entry { meta: record.meta, value, outputs: record.outputs }))
+    let (key, mut entry) = decode_entry_facts(parts.metadata)?;
+    entry.value = Bytes::from(parts.payload.into_owned());
+    Ok((key, entry))
 }

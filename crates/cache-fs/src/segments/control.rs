@@ -84,6 +84,8 @@ impl LogState {
 pub(super) struct State {
     /// The boot in which the store was last written to.
     pub(super) boot: u64,
+    /// When a segment was last reclaimed, in milliseconds since 1970.
+    pub(super) reclaimed_at: u64,
     pub(super) logs: [LogState; 2],
     pub(super) counters: Counters,
 }
@@ -158,7 +160,7 @@ impl State {
             let LogState { oldest, tail, allocated, held, large, large_here } = log;
             [oldest, tail, allocated, held, large, large_here]
         });
-        std::iter::once(&mut self.boot).chain(logs).chain(self.counters.numbers())
+        [&mut self.boot, &mut self.reclaimed_at].into_iter().chain(logs).chain(self.counters.numbers())
     }
 
     fn encode(mut self) -> [u8; CHANGING] {

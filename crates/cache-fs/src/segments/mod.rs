@@ -13,6 +13,7 @@ mod seal;
 mod space;
 mod sys;
 mod tally;
+mod walk;
 mod write;
 
 use std::fs::{self, File};
@@ -33,8 +34,10 @@ use tally::Tally;
 
 pub use control::Counters;
 pub use raw::{SegmentOptions, Segments};
-pub(crate) use read::{Depth, Payload, Record};
+pub(crate) use read::{Depth, Payload, Record, Sight};
 pub(crate) use record::{Kind, Worth};
+pub use walk::SegmentStats;
+pub(crate) use walk::Visited;
 pub(crate) use write::{Outcome, Put, Source};
 
 /// Version of the layout. It is in the name of the root, so that two versions live side by side.

@@ -71,7 +71,8 @@ impl Segments {
     /// If the disk cannot be read. What is damaged is absent.
     pub fn get_into<'a>(&self, key: &[u8; 32], buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
         let fail = |e| Error::io("cannot read the cache at", &self.root, e);
-        let record = self.log.look_up(Kind::Raw, key, Depth::Whole, true, buffer).map_err(fail)?;
+        let record =
+            self.log.look_up(Kind::Raw, key, Depth::Whole, true, buffer).map_err(fail)?.into_record();
         Ok(match record {
             None => None,
             Some(record) => match &record.payload {

@@ -66,10 +66,33 @@ pub(crate) enum Depth {
     Whole,
 }
 
+/// What a look-up found.
+#[derive(Debug)]
+pub(crate) enum Sight {
+    Hit(Record),
+    /// Nothing, as far as the index knows.
+    Absent,
+    /// Nothing any more: the index most likely remembers it, and its segment was reclaimed.
+    Evicted,
+    /// It was damaged, and is not found again.
+    Damaged,
+}
+
+impl Sight {
+    pub(crate) fn into_record(self) -> Option<Record> {
+        match self {
+            Self::Hit(record) => Some(record),
+            Self::Absent | Self::Evicted | Self::Damaged => None,
+        }
+    }
+}
+
 /// What reading at a position showed.
 pub(super) enum Seen {
     /// Not what was looked for.
     Other,
+    /// The segment is gone.
+    Gone,
     /// What was looked for, and damaged.
     Damaged,
     Right(Record),
@@ -84,34 +107,37 @@ impl Log {
         depth: Depth,
         used: bool,
         buffer: &mut Vec<u8>,
-    ) -> io::Result<Option<Record>> {
+    ) -> io::Result<Sight> {
         let spot = self.index.spot(kind, key);
+        let mut evicted = false;
         let found = self.index.find(&spot, |found| {
             Ok(match self.read_found(&found, kind, key, depth, buffer)? {
                 Seen::Right(record) => Some((found, Some(record))),
                 Seen::Damaged => Some((found, None)),
                 Seen::Other => None,
+                Seen::Gone => {
+                    evicted = true;
+                    None
+                }
             })
         })?;
-        match found {
+        if found.is_none() && used {
+            Tally::count(&self.tally.misses);
+        }
+        Ok(match found {
             Some((found, Some(record))) => {
                 if used {
                     self.count_hit(&found);
                 }
-                Ok(Some(record))
+                Sight::Hit(record)
             }
             Some((found, None)) => {
                 self.bury(&spot, &found);
-                Tally::count(&self.tally.misses);
-                Ok(None)
+                Sight::Damaged
             }
-            None => {
-                if used {
-                    Tally::count(&self.tally.misses);
-                }
-                Ok(None)
-            }
-        }
+            None if evicted => Sight::Evicted,
+            None => Sight::Absent,
+        })
     }
 
     fn count_hit(&self, found: &Found) {
@@ -144,7 +170,7 @@ impl Log {
         hint: usize,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Seen> {
-        let Some((file, at)) = self.locate(position)? else { return Ok(Seen::Other) };
+        let Some((file, at)) = self.locate(position)? else { return Ok(Seen::Gone) };
         let read = sys::read_into(&file, buffer, 0, hint.max(HEADER), at)?;
         let Some(header) = self.header_at(position, &buffer[..read]) else { return Ok(Seen::Other) };
         if header.kind != kind || header.key != *key || header.state != State::Alive {

@@ -143,6 +143,7 @@ impl Log {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
+        let now = self.now();
         self.control.update(
             || self.recover(),
             |state| {
@@ -155,6 +156,7 @@ impl Log {
                 let main = state.log(Class::Main);
                 main.large = main.large.saturating_add(kept.large);
                 main.large_here = main.large_here.saturating_add(kept.large);
+                state.reclaimed_at = now;
                 let counters = &mut state.counters;
                 counters.reclaimed += 1;
                 counters.evicted += records.saturating_sub(kept.records);

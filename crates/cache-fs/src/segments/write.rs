@@ -321,7 +321,7 @@ impl Log {
     /// Returns whether there is a record under `key`, and counts that as a use if `used`.
     pub(crate) fn contains(&self, kind: Kind, key: &[u8; 32], used: bool) -> io::Result<bool> {
         let mut buffer = Vec::new();
-        Ok(self.look_up(kind, key, Depth::Header, used, &mut buffer)?.is_some())
+        Ok(self.look_up(kind, key, Depth::Header, used, &mut buffer)?.into_record().is_some())
     }
 
     /// Moves a record to the main log, if it is still what its slot leads to, and returns its new slot.

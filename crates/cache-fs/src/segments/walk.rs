@@ -1,0 +1,221 @@
+//! What goes over the whole store: listing, counting, collecting, scrubbing.
+
+use std::io;
+
+use super::control::State;
+use super::index::Use;
+use super::read::{Depth, Record, Seen};
+use super::record::{Class, Kind};
+use super::{Counters, Log, Sight, files};
+
+/// Buckets of the index that are read at a time: a page for each of sixteen reads.
+const STEP: u64 = 1024;
+
+/// How a log is filled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentStats {
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+    /// Segments of the probation log, for what was stored for the first time.
+    pub probation_segments: u64,
+    /// Segments of the main log, for what proved to be used again.
+    pub main_segments: u64,
+    /// Bytes of payloads that are files of their own.
+    pub large_bytes: u64,
+    /// Bytes that the index can grow to.
+    pub index_bytes: u64,
+    /// Slots of the index that lead to a record which is there.
+    pub live_slots: u64,
+    /// Slots that remember what was evicted.
+    pub ghost_slots: u64,
+    /// What happened since the store was made.
+    pub counters: Counters,
+}
+
+/// What the slots of the index lead to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) entries: u64,
+    pub(crate) blobs: u64,
+    pub(crate) live: u64,
+    pub(crate) ghosts: u64,
+}
+
+/// What [`Log::visit`] comes by.
+pub(crate) enum Visited<'a> {
+    /// A record, and the buffer that its parts are in.
+    Record(&'a Record, &'a [u8]),
+    /// A record that is damaged, and its key if that can be read.
+    Damaged(Option<(Kind, [u8; 32])>),
+}
+
+impl Log {
+    /// Returns when a segment was last reclaimed, in milliseconds since 1970.
+    pub(crate) fn reclaimed_at(&self) -> u64 {
+        self.control.peek().unwrap_or_default().reclaimed_at
+    }
+
+    /// Counts what the index leads to. It reads the index once: a few milliseconds for a million records.
+    pub(crate) fn count(&self) -> io::Result<Count> {
+        let state = self.state()?;
+        let mut count = Count::default();
+        for from in (0..self.index.buckets()).step_by(STEP as usize) {
+            for found in self.index.scan(from, STEP)? {
+                let position = found.slot.position();
+                if position.byte / self.segment() < state.logs[position.class as usize].oldest {
+                    count.ghosts += 1;
+                    continue;
+                }
+                count.live += 1;
+                match found.slot.role() {
+                    Use::Entry => count.entries += 1,
+                    Use::Blob => count.blobs += 1,
+                    Use::Raw | Use::Content => {}
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    pub(crate) fn stats(&self) -> io::Result<SegmentStats> {
+        let (counters, count, state) = (self.counters(), self.count()?, self.state()?);
+        let segments =
+            |class: Class| files::numbers(&self.root.join("log"), class).map(|numbers| numbers.len() as u64);
+        Ok(SegmentStats {
+            segment_bytes: self.segment(),
+            probation_segments: segments(Class::Probation)?,
+            main_segments: segments(Class::Main)?,
+            large_bytes: state.logs.iter().map(|log| log.large).sum(),
+            index_bytes: self.index.bytes(),
+            live_slots: count.live,
+            ghost_slots: count.ghosts,
+            counters,
+        })
+    }
+
+    fn state(&self) -> io::Result<State> {
+        self.control.peek().map_or_else(|| self.recover(), Ok)
+    }
+
+    /// Calls `visit` with the records of `role` that the next buckets from `from` on lead to, read to `depth`, and returns
+    /// the bucket to go on with; nothing at the end.
+    pub(crate) fn visit(
+        &self,
+        blobs: bool,
+        from: u64,
+        depth: Depth,
+        visit: &mut dyn FnMut(Visited<'_>),
+    ) -> io::Result<Option<u64>> {
+        let role = if blobs { Use::Blob } else { Use::Entry };
+        let mut buffer = Vec::new();
+        let next = (from + STEP / 16).min(self.index.buckets());
+        for found in self.index.scan(from, next - from)?.into_iter().filter(|found| found.slot.role() == role)
+        {
+            let position = found.slot.position();
+            if self.files.get(position.class, position.byte / self.segment())?.is_none() {
+                continue;
+            }
+            let Some(header) = self.read_header(position)? else {
+                visit(Visited::Damaged(None));
+                continue;
+            };
+            let hint = found.slot.len_hint();
+            match self.read_record(position, header.kind, &header.key, depth, hint, &mut buffer)? {
+                Seen::Right(record) => visit(Visited::Record(&record, &buffer)),
+                Seen::Other | Seen::Gone => {}
+                Seen::Damaged => {
+                    visit(Visited::Damaged(Some((header.kind, header.key))));
+                    self.bury(&self.index.spot(header.kind, &header.key), &found);
+                }
+            }
+        }
+        Ok((next < self.index.buckets()).then_some(next))
+    }
+
+    /// Returns the number of buckets, which [`visit`](Self::visit) goes along.
+    pub(crate) fn buckets(&self) -> u64 {
+        self.index.buckets()
+    }
+
+    /// Returns whether a record is there, without counting a use.
+    pub(crate) fn peek(
+        &self,
+        kind: Kind,
+        key: &[u8; 32],
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<Option<Record>> {
+        Ok(match self.look_up(kind, key, Depth::Meta, false, buffer)? {
+            Sight::Hit(record) => Some(record),
+            _ => None,
+        })
+    }
+
+    /// Reclaims segments in which nothing was stored since `before`, in milliseconds since 1970; what was used in them is
+    /// kept. Returns how many records went.
+    pub(crate) fn reclaim_older(&self, before: u64) -> io::Result<u64> {
+        let evicted = |log: &Self| log.counters().evicted;
+        let first = evicted(self);
+        for class in Class::ALL {
+            // At most as many as there are now: what is kept is younger.
+            let state = self.state()?;
+            let log = state.logs[class as usize];
+            for number in log.oldest..log.tail / self.segment() {
+                if self.newest_in(class, number)?.is_some_and(|newest| newest >= before) {
+                    break;
+                }
+                let done = self.evicting(None, || self.reclaim(class, number))?;
+                if done.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(evicted(self).saturating_sub(first))
+    }
+
+    /// Returns when the newest record of a segment was stored.
+    fn newest_in(&self, class: Class, number: u64) -> io::Result<Option<u64>> {
+        let mut newest = None;
+        for item in self.items(class, number)? {
+            let byte = number * self.segment() + item.offset;
+            let header = self.read_header(super::record::Position { class, byte })?;
+            newest = newest.max(header.map(|header| header.stored));
+        }
+        Ok(newest)
+    }
+
+    /// Removes what a process that died has left in `tmp`, older than `age`; returns how many files.
+    pub(crate) fn remove_leftovers(&self, age: std::time::Duration, dry_run: bool) -> io::Result<(u64, u64)> {
+        let (mut removed, mut bytes) = (0, 0);
+        for item in std::fs::read_dir(self.root.join("tmp"))? {
+            let item = item?;
+            let Ok(meta) = item.metadata() else { continue };
+            let old = meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|since| since > age));
+            if old && (dry_run || std::fs::remove_file(item.path()).is_ok()) {
+                removed += 1;
+                bytes += files::blocks(&meta);
+            }
+        }
+        Ok((removed, bytes))
+    }
+
+    /// Counts anew what the logs take on the disk: what a process booked and died before it used is given back.
+    pub(crate) fn recount(&self) -> io::Result<()> {
+        let done = self.evicting(None, || {
+            self.control.update(
+                || self.recover(),
+                |state| {
+                    for class in Class::ALL {
+                        let numbers = files::numbers(&self.root.join("log"), class)?;
+                        let log = state.log(class);
+                        log.held = numbers.iter().map(|&number| self.files.bytes(class, number)).sum();
+                        log.large = numbers.iter().map(|&number| self.large_bytes(class, number)).sum();
+                    }
+                    Ok(())
+                },
+            )
+        })?;
+        let _ = done;
+        Ok(())
+    }
+}
