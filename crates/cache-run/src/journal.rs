@@ -4,13 +4,13 @@
 //! lock; a line that was torn or mixed up fails its check and is skipped. At 4 MiB the file becomes the older
 //! generation and a new one begins.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use cache_core::{Digest, Key, Timestamp, crc32c};
 use serde::{Deserialize, Serialize};
 
+use crate::append::append;
 use crate::regular;
 
 /// Bytes of one generation; there are two. About 8,000 runs each.
@@ -111,13 +111,7 @@ impl Journal {
             json = serde_json::to_string(&cut)?;
         }
         let line = format!("{:08x} {json}\n", crc32c(json.as_bytes()));
-        let mut file = regular::open(&self.current(), OpenOptions::new().append(true).create(true))?;
-        file.write_all(line.as_bytes())?;
-        if file.metadata()?.len() > MAX_BYTES {
-            // Two processes may both do this; then one generation is short, and nothing is wrong.
-            fs::rename(self.current(), self.older())?;
-        }
-        Ok(())
+        append(&self.current(), &self.older(), line.as_bytes(), MAX_BYTES)
     }
 
     /// Returns the newest records, oldest first, from at most `max_bytes` of the journal.
@@ -157,6 +151,7 @@ fn tail(path: &std::path::Path, max: u64) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn record(n: u64) -> Record {
         Record {

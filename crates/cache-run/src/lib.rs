@@ -4,6 +4,8 @@
 //! The other modules are the parts, for build tools that need only some of them: [`inputs`] and [`memory`] for digests of
 //! trees that have not changed, [`depfile`] and [`shadow`] for headers, [`outputs`] and [`restore`], [`exec`], [`flight`].
 
+pub mod access;
+mod append;
 pub mod base;
 pub mod depfile;
 mod discovered;
@@ -28,6 +30,7 @@ pub mod restore;
 mod runner;
 mod salt;
 pub mod shadow;
+pub mod simulate;
 mod spec;
 pub mod tool;
 mod value;

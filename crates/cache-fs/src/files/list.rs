@@ -79,12 +79,11 @@ impl Files {
             for address in self.entries_of(shard)? {
                 if let Loaded::Entry(entry, meta) = self.load(&address)?
                     && entry.meta.namespace == *namespace
+                    && self.remove_seen(&address, &meta)
                 {
-                    if self.remove_seen(&address, &meta) {
-                        removed += 1;
-                        let key = Key::from_bytes(address.id);
-                        self.emit(|| Event::Removed { key: &key });
-                    }
+                    removed += 1;
+                    let key = Key::from_bytes(address.id);
+                    self.emit(|| Event::Removed { key: &key });
                 }
             }
         }
