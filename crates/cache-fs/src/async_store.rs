@@ -11,7 +11,9 @@ use cache_core::{
 };
 
 use crate::FsStore;
-use crate::files::{BlobWriter, MAX_VALUE, NAME};
+use crate::files::{self, MAX_VALUE, NAME};
+use crate::report::Content;
+use crate::store::{Engine, engine};
 
 /// From this many bytes on, reading or writing takes longer than moving it to another thread.
 const LARGE: u64 = 256 << 10;
@@ -21,7 +23,7 @@ const MANY: usize = 64;
 impl FsStore {
     /// Refuses to go on after [`close`](Store::close).
     fn ensure_open(&self) -> Result<()> {
-        if self.engine().closed.load(Ordering::Acquire) {
+        if self.closed.load(Ordering::Acquire) {
             return Err(Error::Closed { store: format!("the cache at {}", self.dir().display()) });
         }
         Ok(())
@@ -70,7 +72,7 @@ impl Store for FsStore {
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>> {
         self.ensure_open()?;
-        let large = self.engine().entry_len(key).is_some_and(|len| len >= LARGE);
+        let large = engine!(self, it => it.entry_len(key)).is_some_and(|len| len >= LARGE);
         let key = *key;
         self.run(large, move |store| FsStore::get(store, &key).map(crate::Lookup::into_entry)).await
     }
@@ -112,7 +114,7 @@ impl Store for FsStore {
 
     async fn read(&self, digest: &Digest, range: Option<Range<u64>>) -> Result<Option<Body>> {
         self.ensure_open()?;
-        let large = self.engine().blob_len(digest).is_some_and(|len| len >= LARGE);
+        let large = engine!(self, it => it.blob_len(digest)).is_some_and(|len| len >= LARGE);
         let digest = *digest;
         self.run(large, move |store| {
             if large { read_as_file(store, &digest, range) } else { read_in_memory(store, &digest, range) }
@@ -123,8 +125,8 @@ impl Store for FsStore {
     async fn write(&self, digest: &Digest, len: u64, body: Body) -> Result<()> {
         self.ensure_open()?;
         let digest = *digest;
-        if self.engine().has_blob(&digest, Some(len)) {
-            self.engine().deduplicated(&digest, len);
+        if engine!(self, it => it.has_blob(&digest, Some(len))) {
+            engine!(self, it => it.deduplicated(&digest, len));
             return Ok(());
         }
         let large = len >= LARGE;
@@ -134,9 +136,7 @@ impl Store for FsStore {
             }
             other => other,
         };
-        let start = move |store: &Self| {
-            BlobWriter::new(store.engine(), digest.function(), Some(digest), Some(len), 0)
-        };
+        let start = move |store: &Self| Writer::new(store, &digest, len);
         let mut writer = self.run(large, start).await?;
         while let Some(piece) = body.next().await? {
             writer = run(piece.len() as u64 >= LARGE, move || writer.write(&piece).map(|()| writer)).await?;
@@ -153,7 +153,7 @@ impl Store for FsStore {
     /// There is nothing to finish: what was acknowledged is in its place. Clones of the store are closed as well, for
     /// users of this trait.
     async fn close(&self) -> Result<()> {
-        self.engine().closed.store(true, Ordering::Release);
+        self.closed.store(true, Ordering::Release);
         Ok(())
     }
 }
@@ -161,7 +161,49 @@ impl Store for FsStore {
 fn write_file(store: &FsStore, digest: &Digest, len: u64, file: &File, there: u64) -> Result<()> {
     // A file that is longer than announced is not read to its end.
     let reader = file.take(there.min(len.saturating_add(1)));
-    store.engine().write_blob_from(digest.function(), Some(*digest), Some(len), 0, reader).map(drop)
+    let (function, expected) = (digest.function(), Some(*digest));
+    match store.engine() {
+        Engine::Files(files) => files.write_blob_from(function, expected, Some(len), 0, reader),
+        #[cfg(unix)]
+        Engine::Segments(segments) => segments.write_blob_from(function, expected, Some(len), reader),
+    }
+    .map(drop)
+}
+
+/// A blob in the making, in either engine.
+enum Writer {
+    Files(files::BlobWriter),
+    #[cfg(unix)]
+    Segments(crate::logged::BlobWriter),
+}
+
+impl Writer {
+    fn new(store: &FsStore, digest: &Digest, len: u64) -> Result<Self> {
+        let (function, expected) = (digest.function(), Some(*digest));
+        Ok(match store.engine() {
+            Engine::Files(it) => Self::Files(files::BlobWriter::new(it, function, expected, Some(len), 0)?),
+            #[cfg(unix)]
+            Engine::Segments(it) => {
+                Self::Segments(crate::logged::BlobWriter::new(it, function, expected, Some(len))?)
+            }
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Files(writer) => writer.write(bytes),
+            #[cfg(unix)]
+            Self::Segments(writer) => writer.write(bytes),
+        }
+    }
+
+    fn finish(self) -> Result<(Digest, u64)> {
+        match self {
+            Self::Files(writer) => writer.finish(),
+            #[cfg(unix)]
+            Self::Segments(writer) => writer.finish(),
+        }
+    }
 }
 
 fn read_in_memory(store: &FsStore, digest: &Digest, range: Option<Range<u64>>) -> Result<Option<Body>> {
@@ -174,14 +216,19 @@ fn read_in_memory(store: &FsStore, digest: &Digest, range: Option<Range<u64>>) -
 }
 
 fn read_as_file(store: &FsStore, digest: &Digest, range: Option<Range<u64>>) -> Result<Option<Body>> {
-    let Some(mut blob) = store.open_blob(digest)? else { return Ok(None) };
+    let Some(blob) = store.open_blob(digest)? else { return Ok(None) };
     let range = clamp(range, blob.len);
-    if range.start > 0 {
-        blob.file.seek(SeekFrom::Start(range.start)).map_err(|e| Error::io("cannot read", &blob.path, e))?;
-    }
-    // The path leads to the whole blob, so it only goes with the whole.
-    let path = (range.end - range.start == blob.len).then_some(blob.path);
-    Ok(Some(Body::File { file: blob.file, len: range.end - range.start, path }))
+    Ok(Some(match blob.content {
+        Content::Bytes(bytes) => Body::Bytes(bytes.slice(range.start as usize..range.end as usize)),
+        Content::File { mut file, path } => {
+            if range.start > 0 {
+                file.seek(SeekFrom::Start(range.start)).map_err(|e| Error::io("cannot read", &path, e))?;
+            }
+            // The path leads to the whole blob, so it only goes with the whole.
+            let path = (range.end - range.start == blob.len).then_some(path);
+            Body::File { file, len: range.end - range.start, path }
+        }
+    }))
 }
 
 /// Returns the part of `range` that lies within `len`.

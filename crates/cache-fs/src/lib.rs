@@ -67,15 +67,21 @@
 mod async_store;
 mod disk;
 mod files;
+#[cfg(unix)]
+mod filesystem;
+#[cfg(unix)]
+mod logged;
+mod marker;
 mod options;
+mod place;
 mod report;
 #[cfg(unix)]
 mod segments;
 mod store;
 mod trust;
 
-pub use options::{DEFAULT_PROTECT, Layout, Options};
-pub use report::{Blob, GcReport, Lookup, Note, Usage, VerifyProgress, VerifyReport};
+pub use options::{DEFAULT_PROTECT, Durability, Layout, Options};
+pub use report::{Blob, Content, GcReport, Lookup, Note, Usage, VerifyProgress, VerifyReport};
 #[cfg(unix)]
-pub use segments::{Counters, Durability, SegmentOptions, SegmentStats, Segments};
+pub use segments::{Counters, SegmentOptions, SegmentStats, Segments};
 pub use store::FsStore;

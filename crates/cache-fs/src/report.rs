@@ -1,8 +1,10 @@
 //! What the operations of a store answer.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use cache_core::{Entry, MissReason};
 
 /// What was found under a key.
@@ -28,15 +30,52 @@ impl Lookup {
     }
 }
 
-/// An open blob whose content was just verified.
+/// A blob whose content was just verified.
 #[derive(Debug)]
 pub struct Blob {
-    /// The file, positioned at its start.
-    pub file: File,
     /// Its length in bytes.
     pub len: u64,
-    /// Where it can be opened again until it is evicted. Never a path to write to.
-    pub path: PathBuf,
+    /// Its content.
+    pub content: Content,
+}
+
+/// The content of a [`Blob`].
+#[derive(Debug)]
+pub enum Content {
+    /// A file of its own.
+    File {
+        /// The file, positioned at its start.
+        file: File,
+        /// Where it can be opened again until it is evicted. Never a path to write to.
+        path: PathBuf,
+    },
+    /// Bytes in memory: the blob has no file of its own.
+    Bytes(Bytes),
+}
+
+impl Blob {
+    /// Returns where the content can be opened again until it is evicted, if it has a file of its own. Never a path to write
+    /// to.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.content {
+            Content::File { path, .. } => Some(path),
+            Content::Bytes(_) => None,
+        }
+    }
+}
+
+impl Read for Blob {
+    /// Takes the next bytes out of it, as from a file.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.content {
+            Content::File { file, .. } => file.read(buffer),
+            Content::Bytes(bytes) => {
+                let piece = bytes.split_to(buffer.len().min(bytes.len()));
+                buffer[..piece.len()].copy_from_slice(&piece);
+                Ok(piece.len())
+            }
+        }
+    }
 }
 
 /// How full a store is.

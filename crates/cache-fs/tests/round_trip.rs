@@ -43,8 +43,10 @@ fn blobs_of_both_functions_come_back_in_every_way() {
             assert_eq!(store.read_blob(&digest, u64::MAX).unwrap().unwrap(), content);
             let mut blob = store.open_blob(&digest).unwrap().unwrap();
             let mut read = Vec::new();
-            blob.file.read_to_end(&mut read).unwrap();
-            assert!(read == content && blob.len == len as u64 && blob.path.exists());
+            blob.read_to_end(&mut read).unwrap();
+            assert!(
+                read == content && blob.len == len as u64 && blob.path().is_some_and(std::path::Path::exists)
+            );
         }
         assert_eq!(store.write_blob(&content).unwrap(), Digest::blake3(&content));
     }

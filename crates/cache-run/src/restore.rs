@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cache_core::{Digest, Output, OutputKind, RelPath};
-use cache_fs::FsStore;
+use cache_fs::{Content, FsStore};
 use tempfile::{Builder, TempDir};
 
 use crate::memory::Memory;
@@ -216,20 +216,26 @@ impl Restore<'_> {
         let failed = |source| RestoreError::Io { path: from.to_owned(), source };
         if self.mode == RestoreMode::HardlinkReadOnly {
             let blob = self.store.open_blob(digest)?.ok_or_else(gone)?;
-            let metadata = blob.file.metadata().map_err(failed)?;
-            // All links of a file have one mode, so that two outputs of equal content and other modes cannot share it.
-            if can_share(&metadata, mode) && fs::hard_link(&blob.path, from).is_ok() {
-                return set_read_only(from, mode).map_err(failed);
+            if let Content::File { file, path } = blob.content {
+                let metadata = file.metadata().map_err(failed)?;
+                // All links of a file have one mode, so that two outputs of equal content and other modes cannot share it.
+                if can_share(&metadata, mode) && fs::hard_link(&path, from).is_ok() {
+                    return set_read_only(from, mode).map_err(failed);
+                }
             }
-            // Otherwise, and on another file system, a copy is the best there is.
+            // Otherwise, and on another file system, a copy is the best there is; so it is for a small file, which may have
+            // none of its own in the store.
         }
         let mut file = create(from, mode).map_err(failed)?;
         if len <= SMALL {
             let content = self.store.read_blob(digest, SMALL)?.ok_or_else(gone)?;
             file.write_all(&content).map_err(failed)?;
         } else {
-            let mut blob = self.store.open_blob(digest)?.ok_or_else(gone)?;
-            clone_or_copy(&mut blob.file, &mut file).map_err(failed)?;
+            match self.store.open_blob(digest)?.ok_or_else(gone)?.content {
+                Content::File { file: mut blob, .. } => clone_or_copy(&mut blob, &mut file),
+                Content::Bytes(bytes) => file.write_all(&bytes),
+            }
+            .map_err(failed)?;
         }
         match mtime {
             Some(time) if self.mtime == MtimeMode::Preserve => file.set_modified(time).map_err(failed),

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use cache_core::{Entry, MissReason};
-use cache_fs::{Blob, FsStore, Lookup};
+use cache_fs::{FsStore, Lookup};
 
 use super::value::key;
 use super::{Context, ago};
@@ -53,7 +53,7 @@ fn open(store: &FsStore, entry: &Entry, name: &str) -> Result<Box<dyn Read>> {
         return Ok(Box::new(io::Cursor::new(entry.value.clone())));
     };
     match store.open_blob(digest)? {
-        Some(Blob { file, .. }) => Ok(Box::new(file)),
+        Some(blob) => Ok(Box::new(blob)),
         None => Err(missing(name, MissReason::Incomplete { digest: *digest, evicted: None })),
     }
 }

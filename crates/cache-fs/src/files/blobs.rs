@@ -13,7 +13,7 @@ use super::address::{Address, Space};
 use super::item::{self, Found, Rank, Recency};
 use super::temp::Temp;
 use super::{BlobWriter, Files};
-use crate::report::Blob;
+use crate::report::{Blob, Content};
 
 /// Bytes that are copied at a time: enough that BLAKE3 can use several threads.
 const CHUNK: usize = 1 << 20;
@@ -49,7 +49,8 @@ impl Files {
         }
         file.seek(SeekFrom::Start(0)).map_err(fail)?;
         self.touch_open(&file, &meta, Rank::Undecided);
-        Ok(Some(Blob { file, len, path: self.path(&address) }))
+        let content = Content::File { file, path: self.path(&address) };
+        Ok(Some(Blob { len, content }))
     }
 
     /// Stores `content` and returns its digest under `function`.
@@ -235,7 +236,7 @@ pub(super) fn read_exactly(file: &File, len: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Reads until `buffer` is full or the input ends.
-pub(super) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match reader.read(&mut buffer[filled..]) {
@@ -249,7 +250,7 @@ pub(super) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usiz
 }
 
 /// Opens a caller's file; a pipe in its place does not make it wait.
-fn open_source(path: &Path) -> io::Result<File> {
+pub(crate) fn open_source(path: &Path) -> io::Result<File> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true);
     #[cfg(unix)]

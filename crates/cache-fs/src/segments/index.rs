@@ -256,6 +256,14 @@ impl Index {
         change(&mut Locked { index: self, spot })
     }
 
+    /// Returns the first bucket from `from` on that may have a used slot: holes of the file have none.
+    pub(super) fn next_used(&self, from: u64) -> u64 {
+        match sys::next_data(&self.file, (from + 1) * BUCKET as u64) {
+            Some(at) => (at / BUCKET as u64).saturating_sub(1).max(from),
+            None => self.buckets,
+        }
+    }
+
     /// Returns the used slots of the next buckets from `from` on, at most `count` buckets.
     pub(super) fn scan(&self, from: u64, count: u64) -> io::Result<Vec<Found>> {
         let count = count.min(self.buckets.saturating_sub(from));

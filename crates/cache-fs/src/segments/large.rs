@@ -3,21 +3,23 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache_core::{Fingerprint, Fingerprinter};
 
 use super::record::{Class, Worth};
 use super::write::{Outcome, Put, Source};
-use super::{Durability, Log, sys};
+use super::{Log, sys};
+use crate::options::Durability;
 
 /// Room that a payload of unknown length books at a time, in bytes.
 const STEP: u64 = 16 << 20;
 
 /// A large payload in the making. Dropped, it leaves nothing behind.
 #[derive(Debug)]
-pub(crate) struct LargeFile<'a> {
-    log: &'a Log,
+pub(crate) struct LargeFile {
+    log: Arc<Log>,
     path: PathBuf,
     file: File,
     class: Class,
@@ -29,7 +31,7 @@ pub(crate) struct LargeFile<'a> {
 
 impl Log {
     /// Begins a large payload of about `len` bytes.
-    pub(crate) fn create_large(&self, len: u64, worth: Worth) -> io::Result<LargeFile<'_>> {
+    pub(crate) fn create_large(self: &Arc<Self>, len: u64, worth: Worth) -> io::Result<LargeFile> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let class = if worth == Worth::High { Class::Main } else { Class::Probation };
         if !self.book_large(class, len)? {
@@ -45,11 +47,20 @@ impl Log {
             }
         };
         let fingerprinter = Fingerprinter::new();
-        Ok(LargeFile { log: self, path, file, class, len: 0, booked: len, fingerprinter, done: false })
+        Ok(LargeFile {
+            log: Arc::clone(self),
+            path,
+            file,
+            class,
+            len: 0,
+            booked: len,
+            fingerprinter,
+            done: false,
+        })
     }
 
     /// Stores bytes, in the log or in a file of their own as their length asks.
-    pub(crate) fn put_bytes(&self, put: Put<'_>) -> io::Result<Outcome> {
+    pub(crate) fn put_bytes(self: &Arc<Self>, put: Put<'_>) -> io::Result<Outcome> {
         let Source::Bytes(bytes) = put.payload else { return self.put(&put) };
         if bytes.len() as u64 <= self.max_inline() {
             return self.put(&put);
@@ -60,17 +71,11 @@ impl Log {
     }
 }
 
-impl LargeFile<'_> {
+impl LargeFile {
     /// Appends `bytes`.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let after = self.len + bytes.len() as u64;
-        if after > self.booked {
-            let more = (after - self.booked).max(STEP);
-            if !self.log.book_large(self.class, more)? {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.booked += more;
-        }
+        self.book(after)?;
         sys::write_at(&self.file, bytes, self.len)?;
         self.fingerprinter.update(bytes);
         self.len = after;
@@ -83,8 +88,22 @@ impl LargeFile<'_> {
     }
 
     /// Takes the file as it is, after something was cloned into it.
-    pub(crate) fn cloned(&mut self, len: u64, fingerprint: Fingerprinter) {
-        (self.len, self.fingerprinter) = (len, fingerprint);
+    pub(crate) fn cloned(&mut self, len: u64, fingerprinter: Fingerprinter) -> io::Result<()> {
+        self.book(len)?;
+        (self.len, self.fingerprinter) = (len, fingerprinter);
+        Ok(())
+    }
+
+    /// Books room for `len` bytes in all.
+    fn book(&mut self, len: u64) -> io::Result<()> {
+        if len > self.booked {
+            let more = (len - self.booked).max(STEP);
+            if !self.log.book_large(self.class, more)? {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.booked += more;
+        }
+        Ok(())
     }
 
     /// Stores what was written as the payload of `put`.
@@ -103,7 +122,7 @@ impl LargeFile<'_> {
     }
 }
 
-impl Drop for LargeFile<'_> {
+impl Drop for LargeFile {
     fn drop(&mut self) {
         // The record has a name of its own for the file.
         let _ = std::fs::remove_file(&self.path);

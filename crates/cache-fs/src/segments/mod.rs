@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use cache_core::{Clock, SystemClock};
 
+use crate::options::Durability;
 use control::{Constant, Control, LogState, State};
 use files::SegmentFiles;
 use index::Index;
@@ -33,8 +34,9 @@ use space::Lease;
 use tally::Tally;
 
 pub use control::Counters;
+pub(crate) use large::LargeFile;
 pub use raw::{SegmentOptions, Segments};
-pub(crate) use read::{Depth, Payload, Record, Sight};
+pub(crate) use read::{Depth, Payload, Record, Sight, read_file};
 pub(crate) use record::{Kind, Worth};
 pub use walk::SegmentStats;
 pub(crate) use walk::Visited;
@@ -58,17 +60,6 @@ const BYTES_PER_SLOT: u64 = 4608;
 const UNLIMITED: u64 = 100 << 30;
 /// How long a put waits for another process that makes room.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What is forced onto the disk before a put returns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Durability {
-    /// Nothing: a power failure may take the last half minute, and never gives a wrong byte.
-    #[default]
-    Relaxed,
-    /// What was put: it is there after a power failure. Costs one or two round trips to the disk.
-    Flush,
-}
 
 /// How a log is opened.
 #[derive(Clone, Debug)]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use cache_core::{Clock, Error, Result, SystemClock};
 
 use super::read::{Depth, Payload};
-use super::{Counters, Durability, Kind, Log, Outcome, Put, Settings, Source, Worth};
+use super::{Counters, Kind, Log, Outcome, Put, Settings, Source, Worth};
+use crate::options::Durability;
 use crate::trust::{self, create_private_dir};
 
 /// How [`Segments`] are opened.

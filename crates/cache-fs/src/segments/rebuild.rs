@@ -56,17 +56,6 @@ impl Log {
         });
     }
 
-    /// Fills the index at once.
-    pub(crate) fn rebuild(&self) -> io::Result<()> {
-        for (class, number) in self.segments_newest_first()? {
-            self.rebuild_segment(class, number)?;
-        }
-        match std::fs::remove_file(self.root.join(MARKER)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => Ok(()),
-        }
-    }
-
     pub(super) fn segments_newest_first(&self) -> io::Result<Vec<(Class, u64)>> {
         let mut segments = Vec::new();
         for class in Class::ALL {

@@ -33,7 +33,7 @@ impl Kind {
 
 /// Which of the two logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Class {
+pub(crate) enum Class {
     /// What was stored for the first time.
     Probation = 0,
     /// What has proved to be used again.

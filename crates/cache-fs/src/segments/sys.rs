@@ -105,6 +105,16 @@ pub(super) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     }
 }
 
+/// Returns the next byte from `at` on that is not in a hole; nothing if there is none.
+pub(super) fn next_data(file: &File, at: u64) -> Option<u64> {
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
+        Ok(at) => Some(at),
+        Err(Errno::NXIO) => None,
+        // Where holes are not told, everything is data.
+        Err(_) => Some(at),
+    }
+}
+
 /// An exclusive lock among processes, held until it is dropped; the end of the process drops it too.
 #[derive(Debug)]
 pub(super) struct Flock<'a>(&'a File);

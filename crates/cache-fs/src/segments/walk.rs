@@ -6,7 +6,7 @@ use super::control::State;
 use super::index::Use;
 use super::read::{Depth, Record, Seen};
 use super::record::{Class, Kind};
-use super::{Counters, Log, Sight, files};
+use super::{Counters, Log, files};
 
 /// Buckets of the index that are read at a time: a page for each of sixteen reads.
 const STEP: u64 = 1024;
@@ -60,8 +60,11 @@ impl Log {
     pub(crate) fn count(&self) -> io::Result<Count> {
         let state = self.state()?;
         let mut count = Count::default();
-        for from in (0..self.index.buckets()).step_by(STEP as usize) {
-            for found in self.index.scan(from, STEP)? {
+        let mut from = self.index.next_used(0);
+        while from < self.index.buckets() {
+            let chunk = from;
+            from = self.index.next_used(chunk + STEP);
+            for found in self.index.scan(chunk, STEP)? {
                 let position = found.slot.position();
                 if position.byte / self.segment() < state.logs[position.class as usize].oldest {
                     count.ghosts += 1;
@@ -109,6 +112,10 @@ impl Log {
     ) -> io::Result<Option<u64>> {
         let role = if blobs { Use::Blob } else { Use::Entry };
         let mut buffer = Vec::new();
+        let from = self.index.next_used(from);
+        if from >= self.index.buckets() {
+            return Ok(None);
+        }
         let next = (from + STEP / 16).min(self.index.buckets());
         for found in self.index.scan(from, next - from)?.into_iter().filter(|found| found.slot.role() == role)
         {
@@ -136,19 +143,6 @@ impl Log {
     /// Returns the number of buckets, which [`visit`](Self::visit) goes along.
     pub(crate) fn buckets(&self) -> u64 {
         self.index.buckets()
-    }
-
-    /// Returns whether a record is there, without counting a use.
-    pub(crate) fn peek(
-        &self,
-        kind: Kind,
-        key: &[u8; 32],
-        buffer: &mut Vec<u8>,
-    ) -> io::Result<Option<Record>> {
-        Ok(match self.look_up(kind, key, Depth::Meta, false, buffer)? {
-            Sight::Hit(record) => Some(record),
-            _ => None,
-        })
     }
 
     /// Reclaims segments in which nothing was stored since `before`, in milliseconds since 1970; what was used in them is
@@ -197,6 +191,11 @@ impl Log {
             }
         }
         Ok((removed, bytes))
+    }
+
+    /// Makes room if a limit is exceeded, as a change of the limits may make it.
+    pub(crate) fn keep_limits(&self) -> io::Result<()> {
+        self.make_room(Some(std::time::Instant::now() + super::PATIENCE)).map(drop)
     }
 
     /// Counts anew what the logs take on the disk: what a process booked and died before it used is given back.

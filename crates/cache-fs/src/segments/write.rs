@@ -10,7 +10,8 @@ use super::index::{Found, Locked, Slot, Spot};
 use super::read::{Depth, Seen};
 use super::record::{Class, HEADER, Header, Kind, Place, Position, STATE, State, Worth};
 use super::tally::Tally;
-use super::{Durability, Log, sys};
+use super::{Log, sys};
+use crate::options::Durability;
 
 /// Payloads of fewer bytes are not worth the look-up that finds their duplicates.
 pub(super) const DUPLICATES_FROM: u64 = 1 << 10;

@@ -10,7 +10,7 @@ use cache_core::{
     Digest, Entry, EntryMeta, Event, Key, ManualClock, MissReason, Observer, Observers, Output, OutputKind,
     Policy, RelPath, Timestamp,
 };
-use cache_fs::{FsStore, Lookup, Options};
+use cache_fs::{FsStore, Layout, Lookup, Options};
 
 /// A moment in 2023: the clock of most tests.
 pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -19,9 +19,14 @@ pub fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(START))
 }
 
-/// Options without limits and without protection, which goes by real time.
+/// Options for one file per entry, without limits and without protection, which goes by real time.
 pub fn options() -> Options {
-    Options { policy: Some(Policy::unlimited()), protect: Duration::ZERO, ..Options::default() }
+    Options {
+        layout: Layout::Files,
+        policy: Some(Policy::unlimited()),
+        protect: Duration::ZERO,
+        ..Options::default()
+    }
 }
 
 /// Opens a store in `dir` that holds at most `max_bytes`.

@@ -1,0 +1,69 @@
+//! The format marker: a line that says which layout a directory has, and in which version.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use cache_core::{Error, Result};
+
+/// Longest marker that is read, in bytes.
+const MAX: u64 = 100;
+
+/// Returns whether `root` has the marker of the layout `name` in the version `known`; refuses what it does not know.
+pub(crate) fn is_there(root: &Path, name: &str, known: u32) -> Result<bool> {
+    let path = root.join("format");
+    let fail = |e| Error::io("cannot read", &path, e);
+    let mut marker = Vec::new();
+    match path.symlink_metadata() {
+        Ok(meta) if meta.is_file() => {
+            let file = fs::File::open(&path).map_err(fail)?;
+            file.take(MAX).read_to_end(&mut marker).map_err(fail)?;
+        }
+        Ok(_) => return Err(Error::Invalid(format!("{} is not a regular file; remove it", path.display()))),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(false);
+        }
+        Err(e) => return Err(fail(e)),
+    }
+    // Nothing forces the marker onto the disk: a power failure may leave it empty or zeroed.
+    if marker.iter().all(|&byte| byte == 0) {
+        return Ok(false);
+    }
+    let marker = String::from_utf8_lossy(&marker);
+    let number = marker.trim_end().strip_prefix(&format!("vitte-cache {name} "));
+    match number.and_then(|number| number.parse::<u32>().ok()) {
+        Some(found) if found == known => Ok(true),
+        Some(found) => {
+            let what = format!("the cache in {}", root.display());
+            Err(Error::NewerFormat { what, found, known })
+        }
+        None => Err(Error::Invalid(format!(
+            "{} does not say that this is a cache; move {} away or choose another --dir",
+            path.display(),
+            root.display()
+        ))),
+    }
+}
+
+/// Puts the marker into `root` if it is not there.
+pub(crate) fn write(root: &Path, name: &str, version: u32) -> Result<()> {
+    if is_there(root, name, version)? {
+        return Ok(());
+    }
+    let path = root.join("format");
+    let _ = fs::remove_file(&path);
+    match create_new(&path).and_then(|mut file| writeln!(file, "vitte-cache {name} {version}")) {
+        // Another process was faster.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        written => written.map_err(|e| Error::io("cannot write", &path, e)),
+    }
+}
+
+/// Creates a file for its owner alone.
+pub(crate) fn create_new(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
