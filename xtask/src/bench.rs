@@ -1,6 +1,7 @@
 //! `bench`: measurements.
 
 mod cases;
+mod disk;
 mod machine;
 mod measure;
 mod report;
@@ -22,6 +23,8 @@ const INPUTS_SETTLE: Duration = Duration::from_secs(3);
 pub(crate) enum Verb {
     /// Wall time of `vitte-cache run` on hits, side by side with bkt and ccache
     Run(Args),
+    /// The disk engine, side by side with LMDB, redb and other stores
+    Disk(disk::Args),
 }
 
 #[derive(clap::Args)]
@@ -37,7 +40,14 @@ pub(crate) struct Args {
     dir: Option<PathBuf>,
 }
 
-pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result {
+pub(crate) fn run(workspace: &Workspace, verb: &Verb) -> Result {
+    match verb {
+        Verb::Run(args) => hits(workspace, args),
+        Verb::Disk(args) => disk::run(workspace, args),
+    }
+}
+
+fn hits(workspace: &Workspace, args: &Args) -> Result {
     Step::cargo(["build", "--release", "--package", "cache-cli"]).run()?;
     let binary = workspace.binary("release", "vitte-cache");
     let parent = args.dir.as_ref().unwrap_or(&workspace.target);

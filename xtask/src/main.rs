@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Doc => doc::run(&workspace),
         Verb::Deny(args) => deny::run(&args),
-        Verb::Bench(bench::Verb::Run(args)) => bench::run(&workspace, &args),
+        Verb::Bench(verb) => bench::run(&workspace, &verb),
         Verb::Release(args) => release::run(&workspace, &args),
         Verb::Setup(args) => setup::run(&args),
         Verb::Fuzz(args) => fuzz::run(&workspace, &args),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::peers::{FILES, Kind, Peer, Result};
+use crate::peers::{FILES, Kind, Peer, ROOMY, Result};
 use crate::samples::Samples;
 
 #[derive(Default)]
@@ -21,8 +21,6 @@ pub(crate) struct Results {
     pub(crate) mixed: Vec<f64>,
     /// Bytes on disk with all values stored.
     pub(crate) disk: Option<u64>,
-    /// Bytes of those that are the index, if that is a file of its own.
-    pub(crate) index: Option<u64>,
     /// Bytes on disk and bytes written for values that are there already.
     pub(crate) duplicates_disk: Option<i64>,
     pub(crate) duplicates_written: Option<u64>,
@@ -55,7 +53,7 @@ impl Contender {
     pub(crate) fn peer(&mut self) -> Result<&mut dyn Peer> {
         let peer = match self.peer.take() {
             Some(peer) => peer,
-            None => (self.kind.open)(&self.dir, None)?,
+            None => (self.kind.open)(&self.dir, ROOMY)?,
         };
         Ok(self.peer.insert(peer).as_mut())
     }

@@ -42,8 +42,11 @@ pub(crate) struct Kind {
     /// Whether several processes can have it open and write.
     pub(crate) shared: bool,
     /// Opens the store in a directory that exists. `max_bytes` is for the stores that have a limit.
-    pub(crate) open: fn(dir: &Path, max_bytes: Option<u64>) -> Result<Box<dyn Peer>>,
+    pub(crate) open: fn(dir: &Path, max_bytes: u64) -> Result<Box<dyn Peer>>,
 }
+
+/// The default limit of a cache, more than any phase without eviction stores.
+pub(crate) const ROOMY: u64 = 20_000_000_000;
 
 pub(crate) const FILES: &str = "files";
 pub(crate) const LMDB: &str = "lmdb";
@@ -81,14 +84,14 @@ mod tests {
             let mut values = Values::new();
             let mut buffer = b"left over".to_vec();
             {
-                let mut peer = (kind.open)(dir.path(), None).unwrap();
+                let mut peer = (kind.open)(dir.path(), ROOMY).unwrap();
                 for id in 0..100 {
                     peer.put(&workload::key(id), values.value(id)).unwrap();
                 }
                 assert!(peer.get(&workload::key(3), &mut buffer).unwrap().is_some(), "{}", kind.name);
                 peer.settle().unwrap();
             }
-            let mut peer = (kind.open)(dir.path(), None).unwrap();
+            let mut peer = (kind.open)(dir.path(), ROOMY).unwrap();
             for id in (0..100).rev() {
                 let found = peer.get(&workload::key(id), &mut buffer).unwrap();
                 assert!(found.is_some_and(|found| values.is_value(id, found)), "{} {id}", kind.name);

@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) mixed_rounds: u64,
     /// Of each round with several processes.
     pub(crate) mixed_time: Duration,
+    /// Values that are read where hits are counted: fewer would make segments of their least size.
+    pub(crate) policy_values: u64,
     /// Reads that count for the hit ratio, after as many that warm the cache.
     pub(crate) policy_reads: u64,
     /// Repetitions of each system call of the machine's limits.
@@ -52,7 +54,8 @@ impl Plan {
             blobs: if quick { 3 } else { 9 },
             mixed_rounds: if quick { 1 } else { 3 },
             mixed_time: Duration::from_millis(if quick { 1_000 } else { 2_000 }),
-            policy_reads: 500_000 / part,
+            policy_values: 100_000,
+            policy_reads: if quick { 150_000 } else { 500_000 },
             limits: 20_000 / part,
         }
     }

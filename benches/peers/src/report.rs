@@ -143,8 +143,9 @@ pub(crate) fn hits(hits: &[Hits], plan: &Plan) -> String {
         plan.policy_reads
     )];
     for cache in hits {
-        let disk = cache.disk.map_or_else(String::new, |(most, limit)| {
-            format!("   took at most {:.1} MB of {:.1} MB", most as f64 / MB, limit as f64 / MB)
+        let disk = cache.disk.as_ref().map_or_else(String::new, |disk| {
+            let (most, limit) = (disk.most as f64 / MB, disk.limit as f64 / MB);
+            format!("   took at most {most:.1} MB of {limit:.1} MB")
         });
         lines.push(format!(
             "  {:<14}{:>6.1} %   with scans {:>6.1} %{disk}",

@@ -13,10 +13,6 @@ impl Samples {
         self.nanos.push(took.as_nanos() as u64);
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.nanos.len()
-    }
-
     /// Returns the median and the 99th percentile (nearest rank), in microseconds.
     pub(crate) fn summary(&self) -> Option<Summary> {
         let mut sorted = self.nanos.clone();

@@ -152,7 +152,9 @@ impl Zipf {
                 sum
             })
             .collect();
-        cumulative.iter_mut().for_each(|chance| *chance /= sum);
+        for chance in &mut cumulative {
+            *chance /= sum;
+        }
         let mut id_of_rank: Vec<u32> = (0..count as u32).collect();
         let mut rng = Rng::new(mix(SEED + 1));
         for last in (1..id_of_rank.len()).rev() {

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use super::wrong;
 use crate::contender::Contenders;
-use crate::peers::Result;
+use crate::peers::ROOMY;
 use crate::plan::Plan;
 use crate::workload::{self, Values};
 
-pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) -> Result {
+pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) {
     let values = Values::new();
     let (mut blob, mut buffer) = (Vec::new(), Vec::new());
     for round in 0..plan.blobs {
@@ -17,7 +17,7 @@ pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) -> Result {
             values.blob(round, &mut blob);
             let dir = contender.scratch.join("blobs");
             fs::create_dir_all(&dir)?;
-            let mut peer = (contender.kind.open)(&dir, None)?;
+            let mut peer = (contender.kind.open)(&dir, ROOMY)?;
             let key = workload::key(round);
             let start = Instant::now();
             peer.put(&key, &blob)?;
@@ -40,5 +40,4 @@ pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) -> Result {
             Ok(fs::remove_dir_all(&dir)?)
         });
     }
-    Ok(())
 }

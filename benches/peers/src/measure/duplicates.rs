@@ -3,12 +3,11 @@
 use std::time::Instant;
 
 use crate::contender::Contenders;
-use crate::peers::Result;
 use crate::plan::Plan;
 use crate::usage;
 use crate::workload::{self, Values};
 
-pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) -> Result {
+pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) {
     let mut values = Values::new();
     contenders.turn("duplicates", 0, |contender| {
         let before = (usage::disk(&contender.dir)?, usage::written());
@@ -36,7 +35,6 @@ pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) -> Result {
         }
         contender.close()
     });
-    Ok(())
 }
 
 /// Returns the bytes of all duplicates.

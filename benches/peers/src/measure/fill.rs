@@ -3,12 +3,11 @@
 use std::time::Instant;
 
 use crate::contender::Contenders;
-use crate::peers::{Result, SEGMENTS};
 use crate::plan::Plan;
 use crate::usage;
 use crate::workload::{self, Values};
 
-pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) -> Result {
+pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) {
     let mut values = Values::new();
     for round in 0..plan.rounds {
         let ids = plan.values * round / plan.rounds..plan.values * (round + 1) / plan.rounds;
@@ -29,11 +28,6 @@ pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) -> Result {
     contenders.close("close");
     contenders.turn("disk", 0, |contender| {
         contender.results.disk = Some(usage::disk(&contender.dir)?);
-        if contender.kind.name == SEGMENTS {
-            let index = usage::disk_of(&contender.dir, &|name| name.contains("index"))?;
-            contender.results.index = Some(index);
-        }
         Ok(())
     });
-    Ok(())
 }

@@ -17,9 +17,20 @@ pub(crate) struct Hits {
     pub(crate) name: &'static str,
     pub(crate) zipf: f64,
     pub(crate) with_scans: f64,
-    /// The most disk that it was seen to take, and its limit, in bytes.
-    pub(crate) disk: Option<(u64, u64)>,
+    pub(crate) disk: Option<Disk>,
 }
+
+/// Of the cache that is a store.
+pub(crate) struct Disk {
+    /// Most bytes that it was seen to take, of the limit.
+    pub(crate) most: u64,
+    pub(crate) limit: u64,
+    /// Bytes of the index for each entry that the full cache holds.
+    pub(crate) index: f64,
+}
+
+/// Name of the file with the index.
+const INDEX: &str = "index";
 
 pub(crate) const QUICK_CACHE: &str = "quick_cache";
 pub(crate) const LRU: &str = "LRU";
@@ -34,27 +45,31 @@ trait Cache {
 }
 
 pub(crate) fn run(scratch: &Path, plan: &Plan, ours: bool) -> Result<Vec<Hits>> {
-    let total: u64 = (0..plan.values).map(|id| workload::len(id) as u64).sum();
+    let total: u64 = (0..plan.policy_values).map(|id| workload::len(id) as u64).sum();
     let limit = total / CACHED_PART;
-    let items = (plan.values / CACHED_PART) as usize;
+    let items = (plan.policy_values / CACHED_PART) as usize;
     let mut all = Vec::new();
     if ours {
         let kind = peers::find(peers::SEGMENTS)?;
-        let mut most = 0;
+        let (mut most, mut index) = (0, 0.0);
         let mut ratio = |scans| {
             let dir = scratch.join("hits");
             fs::create_dir(&dir)?;
-            let peer = (kind.open)(&dir, Some(limit))?;
+            let peer = (kind.open)(&dir, limit)?;
             let (values, buffer) = (Values::new(), Vec::new());
             let mut stored = Stored { peer, values, buffer, dir: &dir, most: 0 };
             let ratio = hit_ratio(&mut stored, plan, scans);
             most = most.max(stored.most);
+            if !scans {
+                let bytes = usage::disk_of(&dir, &|name| name == INDEX)?;
+                index = bytes as f64 / stored.held(plan.policy_values)? as f64;
+            }
             drop(stored);
             fs::remove_dir_all(&dir)?;
             ratio
         };
         let (zipf, with_scans) = (ratio(false)?, ratio(true)?);
-        all.push(Hits { name: kind.name, zipf, with_scans, disk: Some((most, limit)) });
+        all.push(Hits { name: kind.name, zipf, with_scans, disk: Some(Disk { most, limit, index }) });
     }
     let quick = |scans| {
         let cache = quick_cache::unsync::Cache::with_weighter(items, limit, Bytes);
@@ -71,7 +86,7 @@ pub(crate) fn run(scratch: &Path, plan: &Plan, ours: bool) -> Result<Vec<Hits>> 
 
 /// Replays the same reads for each cache. What is not there is inserted, as a build would do.
 fn hit_ratio(cache: &mut impl Cache, plan: &Plan, scans: bool) -> Result<f64> {
-    let zipf = Zipf::new(plan.values);
+    let zipf = Zipf::new(plan.policy_values);
     let mut rng = Rng::new(SEED ^ 6);
     let mut hits = 0u64;
     for n in 0..plan.policy_reads * 2 {
@@ -99,6 +114,17 @@ struct Stored<'a> {
     buffer: Vec<u8>,
     dir: &'a Path,
     most: u64,
+}
+
+impl Stored<'_> {
+    /// Returns how many of the values are there.
+    fn held(&mut self, values: u64) -> Result<u64> {
+        let mut held = 0;
+        for id in 0..values {
+            held += u64::from(self.get(id)?);
+        }
+        Ok(held)
+    }
 }
 
 impl Cache for Stored<'_> {

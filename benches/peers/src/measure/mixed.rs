@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::contender::{Contender, Contenders};
-use crate::peers::{self, Result};
+use crate::peers::{self, ROOMY, Result};
 use crate::plan::{PROCESSES, PUT_EVERY, Plan};
 use crate::rng::{Rng, mix};
 use crate::workload::{self, SEED, Values, Zipf};
@@ -15,7 +15,7 @@ use crate::workload::{self, SEED, Values, Zipf};
 /// Operations between two looks at the clock.
 const BATCH: u64 = 16;
 
-pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) -> Result {
+pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) {
     for round in 0..plan.mixed_rounds {
         contenders.turn("mixed", round, |contender| {
             if contender.kind.shared {
@@ -26,7 +26,6 @@ pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) -> Result {
             Ok(())
         });
     }
-    Ok(())
 }
 
 struct Worker {
@@ -104,7 +103,7 @@ pub(crate) fn worker(args: &Args) -> Result {
     let mut values = Values::new();
     let mut rng = Rng::new(mix(SEED ^ 5 ^ (args.number << 8)));
     let mut buffer = Vec::new();
-    let mut peer = (kind.open)(&args.dir, None)?;
+    let mut peer = (kind.open)(&args.dir, ROOMY)?;
     println!("ready");
     std::io::stdin().read_line(&mut String::new())?;
     let time = Duration::from_millis(args.millis);

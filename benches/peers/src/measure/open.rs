@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::wrong;
 use crate::contender::{Contender, Contenders, Opens};
-use crate::peers::{self, Result};
+use crate::peers::{self, ROOMY, Result};
 use crate::plan::{MILLION, Plan, THOUSAND};
 use crate::rng::Rng;
 use crate::usage;
 use crate::workload::{self, SEED, Values};
 
-pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) -> Result {
+pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) {
     contenders.turn("a thousand entries", 0, |contender| build(contender, THOUSAND));
     rustix::fs::sync();
     let mut rng = Rng::new(SEED ^ 3);
@@ -27,11 +27,10 @@ pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) -> Result {
         });
     }
     contenders.turn("open", 0, |contender| Ok(fs::remove_dir_all(contender.scratch.join("small"))?));
-    Ok(())
 }
 
 /// One peer after the other: all of their millions of files would not fit into the page cache.
-pub(crate) fn run_million(contenders: &mut Contenders, plan: &Plan) -> Result {
+pub(crate) fn run_million(contenders: &mut Contenders, plan: &Plan) {
     contenders.turn("a million entries", 0, |contender| {
         build(contender, MILLION)?;
         rustix::fs::sync();
@@ -45,14 +44,13 @@ pub(crate) fn run_million(contenders: &mut Contenders, plan: &Plan) -> Result {
         rustix::fs::sync();
         Ok(())
     });
-    Ok(())
 }
 
 fn build(contender: &Contender, count: u64) -> Result {
     let dir = contender.scratch.join("small");
     fs::create_dir_all(&dir)?;
     let mut values = Values::new();
-    let mut peer = (contender.kind.open)(&dir, None)?;
+    let mut peer = (contender.kind.open)(&dir, ROOMY)?;
     for id in 0..count {
         peer.put(&workload::key(id), values.small(id))?;
     }
@@ -97,7 +95,7 @@ pub(crate) fn child(args: &Args) -> Result {
     let mut memory = 0;
     for _ in 0..2 {
         let start = Instant::now();
-        let mut peer = (kind.open)(&args.dir, None)?;
+        let mut peer = (kind.open)(&args.dir, ROOMY)?;
         let found = peer.get(&key, &mut buffer)?;
         times.push(start.elapsed().as_nanos());
         memory = usage::memory().unwrap_or(0);

@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::workload::{self, SEED, Values, Zipf};
 
-pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) -> Result {
+pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) {
     let zipf = Zipf::new(plan.values);
     let values = Values::new();
     let mut rng = Rng::new(SEED ^ 2);
@@ -33,7 +33,6 @@ pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) -> Result {
         });
     }
     contenders.close("close");
-    Ok(())
 }
 
 fn gets(contender: &mut Contender, ids: &[u64], values: &Values, buffer: &mut Vec<u8>) -> Result {

@@ -18,9 +18,9 @@ struct Ours {
     segments: Segments,
 }
 
-fn open(dir: &Path, max_bytes: Option<u64>) -> Result<Segments> {
+fn open(dir: &Path, max_bytes: u64) -> Result<Segments> {
     let mut options = SegmentOptions::default();
-    options.max_bytes = max_bytes;
+    options.max_bytes = Some(max_bytes);
     Ok(Segments::open(dir, options)?)
 }
 

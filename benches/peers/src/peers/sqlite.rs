@@ -16,7 +16,7 @@ pub(super) const KIND: Kind = Kind {
 };
 
 /// Eight writers take turns; none of them is to give up.
-const BUSY: Duration = Duration::from_secs(60);
+const BUSY: Duration = Duration::from_mins(1);
 
 struct Sqlite {
     connection: Connection,
