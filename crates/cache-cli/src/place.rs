@@ -1,20 +1,43 @@
 //! The cache that a call works with.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::Policy;
+use cache_core::{Observers, Policy};
 use cache_fs::{FsStore, Options};
+use cache_run::access::AccessLog;
 
 use crate::config::Config;
 use crate::failure::{Failure, Result};
+use crate::output;
 use crate::settings::Id;
 
 /// Opens the cache for a verb, which cannot do its work without.
 pub(crate) fn open(config: &Config) -> Result<FsStore> {
     let dir = config.dir().map_err(Failure::failed)?;
     let read_only = is_write_protected(&dir);
-    Ok(FsStore::open(&dir, Options { read_only, ..options(config, &dir) })?)
+    let observers = recorder(config).unwrap_or_else(|warning| {
+        output::warn(&warning);
+        Observers::default()
+    });
+    Ok(FsStore::open(&dir, Options { read_only, observers, ..options(config, &dir) })?)
+}
+
+/// Returns who records the accesses, if the settings want that.
+///
+/// # Errors
+/// In one sentence, if the file cannot be written to. Then nothing is recorded, and all else goes on.
+fn recorder(config: &Config) -> Result<Observers, String> {
+    let Some(path) = config.file(Id::AccessLog) else { return Ok(Observers::default()) };
+    match AccessLog::open(path) {
+        Ok(log) => Ok(Observers::new(Arc::new(log))),
+        Err(error) => Err(format!(
+            "accesses are not recorded, because {} cannot be written to: {error}; name another file with \
+             VITTE_CACHE_ACCESS_LOG",
+            path.display()
+        )),
+    }
 }
 
 /// What a run works with.
@@ -25,19 +48,31 @@ pub(crate) struct ForRun {
     pub(crate) read_only: bool,
     /// What the trouble is.
     pub(crate) trouble: Option<String>,
+    /// What else the user should know.
+    pub(crate) warning: Option<String>,
+}
+
+impl ForRun {
+    /// Returns that there is no cache, and what the trouble is, if it is any.
+    pub(crate) fn without(trouble: Option<String>) -> Self {
+        Self { store: None, read_only: false, trouble, warning: None }
+    }
 }
 
 /// Opens the cache for a run, which goes on without if it must.
 pub(crate) fn open_for_run(config: &Config) -> ForRun {
-    let none = |trouble: String| ForRun { store: None, read_only: false, trouble: Some(trouble) };
     let dir = match config.dir() {
         Ok(dir) => dir,
-        Err(trouble) => return none(trouble),
+        Err(trouble) => return ForRun::without(Some(trouble)),
     };
     let read_only = is_write_protected(&dir);
-    match FsStore::open(&dir, Options { read_only, ..options(config, &dir) }) {
-        Ok(store) => ForRun { store: Some(store), read_only, trouble: None },
-        Err(error) => none(error.to_string()),
+    let (observers, warning) = match recorder(config) {
+        Ok(observers) => (observers, None),
+        Err(warning) => (Observers::default(), Some(warning)),
+    };
+    match FsStore::open(&dir, Options { read_only, observers, ..options(config, &dir) }) {
+        Ok(store) => ForRun { store: Some(store), read_only, trouble: None, warning },
+        Err(error) => ForRun { warning, ..ForRun::without(Some(error.to_string())) },
     }
 }
 

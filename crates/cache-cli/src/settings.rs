@@ -26,6 +26,7 @@ pub(crate) enum Id {
     Status,
     Color,
     Session,
+    AccessLog,
     TrustConfig,
 }
 
@@ -63,6 +64,8 @@ pub(crate) enum Files {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Directory,
+    /// The path of a file; or `none`.
+    File,
     Switch,
     Namespace,
     /// Bytes; `none` if the flag is set.
@@ -256,6 +259,16 @@ pub(crate) const TABLE: &[Setting] = &[
         doc: "Which runs belong together in `stats --session`.",
     },
     Setting {
+        id: Id::AccessLog,
+        key: "access_log",
+        env: "VITTE_CACHE_ACCESS_LOG",
+        flag: None,
+        kind: Kind::File,
+        default: "none",
+        files: Files::User,
+        doc: "File that every access to the cache is recorded in, for `simulate`; two generations of 64 MiB are kept.",
+    },
+    Setting {
         id: Id::TrustConfig,
         key: "trust_config",
         env: "VITTE_CACHE_TRUST_CONFIG",
@@ -286,8 +299,8 @@ impl Kind {
             return Ok(Value::None);
         }
         match self {
-            Self::Directory if text.is_empty() => Err(wrong()),
-            Self::Directory => Ok(Value::Path(text.into())),
+            Self::Directory | Self::File if text.is_empty() => Err(wrong()),
+            Self::Directory | Self::File => Ok(Value::Path(text.into())),
             Self::Switch => match text.trim() {
                 "1" | "true" | "yes" | "on" => Ok(Value::Switch(true)),
                 "0" | "false" | "no" | "off" | "" => Ok(Value::Switch(false)),
@@ -312,22 +325,26 @@ impl Kind {
         }
     }
 
-    /// Returns the value of an environment variable, which for directories need not be Unicode.
+    /// Returns the value of an environment variable, which for paths need not be Unicode.
     pub(crate) fn parse_os(self, text: &OsStr) -> Result<Value, String> {
-        if self == Self::Directory && !text.is_empty() {
-            return Ok(Value::Path(text.into()));
+        match text.to_str() {
+            None if matches!(self, Self::Directory | Self::File) => Ok(Value::Path(text.into())),
+            _ => self.parse(&text.to_string_lossy()),
         }
-        self.parse(&text.to_string_lossy())
     }
 
     fn takes_none(self) -> bool {
-        matches!(self, Self::Size { none: true } | Self::Count | Self::Days | Self::Duration { none: true })
+        matches!(
+            self,
+            Self::File | Self::Size { none: true } | Self::Count | Self::Days | Self::Duration { none: true }
+        )
     }
 
     /// Returns in words what values are allowed.
     pub(crate) fn allowed(self) -> String {
         let mut words = match self {
             Self::Directory => "the path of a directory".to_owned(),
+            Self::File => "the path of a file".to_owned(),
             Self::Switch => "true or false".to_owned(),
             Self::Namespace => "1 to 100 characters of A-Z a-z 0-9 . _ -".to_owned(),
             Self::Size { .. } => "a size such as 500MB or 1.5GiB".to_owned(),

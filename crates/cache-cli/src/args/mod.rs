@@ -67,6 +67,7 @@ pub(crate) enum Verb {
     Du(DuArgs),
     Gc(GcArgs),
     Verify(VerifyArgs),
+    Simulate(SimulateArgs),
     Config(ConfigArgs),
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
@@ -226,6 +227,29 @@ pub(crate) struct VerifyArgs {
     pub(crate) json: bool,
 }
 
+/// Replay recorded accesses: the hit ratio that caches of other sizes would give
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  export VITTE_CACHE_ACCESS_LOG=$HOME/accesses    record for some days, then
+  vitte-cache simulate --log ~/accesses --sizes 1G,2G,5G,20G
+
+Each size is tried under the policy of each layout: segments and files. The last
+line is a cache without a limit, which no policy can exceed.
+
+Memory: at most 100 bytes for each different key of the log, and 200 more for
+each size. Accesses to more than 16,777,216 different keys are left out.")]
+pub(crate) struct SimulateArgs {
+    /// Recorded accesses; - is standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) log: PathBuf,
+    /// Sizes to try, such as 500MB or 1.5GiB; 16 at most
+    #[arg(long, value_name = "SIZE,…", value_delimiter = ',', required = true, value_parser = size)]
+    pub(crate) sizes: Vec<u64>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Show the settings in force
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
@@ -275,6 +299,14 @@ pub(crate) struct ManArgs {
 /// Returns the number that `text` is.
 fn count(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("`{text}` is no number: write 0 or more"))
+}
+
+/// Returns the bytes, at least one, that `text` means.
+fn size(text: &str) -> Result<u64, String> {
+    match human::parse_size(text) {
+        Ok(0) => Err(format!("`{text}` is no size of a cache: write 500MB, 1.5GiB or a number of bytes")),
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
 }
 
 /// Returns the verb that `arguments`, the program's name first, call, also if they are wrong otherwise.

@@ -89,7 +89,8 @@ pub(crate) fn explain(error: &clap::Error, verb: &str) -> String {
 fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
     match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),
-        ContextValue::Strings(texts) => texts.first().cloned(),
+        // clap sorts what is near by how near it is, the nearest last.
+        ContextValue::Strings(texts) => texts.last().cloned(),
         _ => None,
     }
 }

@@ -121,13 +121,13 @@ impl Place<'_> {
             _ => return Err(fail(format!("write {}", setting.kind.allowed()))),
         };
         match setting.kind.parse(text).map_err(fail)? {
-            Value::Path(path) => self.directory(path, role).map(Value::Path).map_err(fail),
+            Value::Path(path) => self.resolve(path, role).map(Value::Path).map_err(fail),
             other => Ok(other),
         }
     }
 
-    /// Returns the absolute form of the directory `path`.
-    fn directory(&self, path: PathBuf, role: Role) -> Result<PathBuf, String> {
+    /// Returns the absolute form of `path`.
+    fn resolve(&self, path: PathBuf, role: Role) -> Result<PathBuf, String> {
         match role {
             Role::User => {
                 let path = match path.strip_prefix("~") {
@@ -220,12 +220,14 @@ mod tests {
             "dir = 'a/../../b'",
             "trust_dir = true",
             "trust_config = true",
+            "access_log = 'build/accesses'",
         ] {
             assert!(parse(text, Role::Project).is_err(), "{text}");
         }
         let dir = if cfg!(windows) { "C:/shared" } else { "/shared" };
-        let user = parse(&format!("dir = '{dir}'\ntrust_dir = true"), Role::User).unwrap();
-        assert_eq!(user.values.len(), 2);
+        let user = format!("dir = '{dir}'\ntrust_dir = true\naccess_log = '~/accesses'");
+        assert_eq!(parse(&user, Role::User).unwrap().values.len(), 3);
+        assert!(parse("access_log = 'relative'", Role::User).is_err());
         assert!(parse("dir = 'relative'", Role::User).is_err() && parse("[run.a]\n", Role::User).is_err());
     }
 }

@@ -224,6 +224,14 @@ impl Config {
         }
     }
 
+    /// Returns the file that a setting names, if it names one.
+    pub(crate) fn file(&self, id: Id) -> Option<&Path> {
+        match self.given(id)? {
+            Value::Path(path) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Returns the namespace.
     pub(crate) fn namespace(&self) -> Namespace {
         // The value was parsed as one when it was taken.

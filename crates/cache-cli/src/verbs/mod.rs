@@ -10,6 +10,7 @@ mod man;
 mod put;
 mod rm;
 mod run;
+mod simulate;
 mod stats;
 mod value;
 mod verify;
@@ -63,6 +64,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<i32> {
         Verb::Stats(args) => stats::run(&context()?, &args)?,
         Verb::Du(args) => du::run(&context()?, &args)?,
         Verb::Gc(args) => gc::run(&context()?, &args)?,
+        Verb::Simulate(args) => simulate::run(&context()?, &args)?,
         Verb::Config(args) if args.markdown => config::page()?,
         Verb::Config(args) => config::run(&context()?, &args)?,
     }

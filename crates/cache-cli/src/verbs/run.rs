@@ -18,11 +18,12 @@ pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<i32> {
     let context = Context::load(globals).map_err(refused)?;
     let mut spec = spec(&context.config, args).map_err(refused)?;
     let place = if spec.mode == Mode::Off {
-        place::ForRun { store: None, read_only: false, trouble: None }
+        place::ForRun::without(None)
     } else {
         place::open_for_run(&context.config)
     };
     let mut warnings = context.config.warnings.clone();
+    warnings.extend(place.warning);
     if place.read_only && spec.mode.writes() {
         warnings.push(
             "the cache directory cannot be written to; results in it are used and none are added".to_owned(),

@@ -10,6 +10,7 @@ mod namespace;
 mod output;
 mod secrets;
 mod settings;
+mod simulate;
 mod stale;
 mod support;
 mod usage;

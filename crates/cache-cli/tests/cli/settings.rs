@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::{Place, finish};
 
 /// Where the user's own file is below a home directory.
-fn user_file() -> &'static str {
+pub(crate) fn user_file() -> &'static str {
     if cfg!(windows) {
         "vitte-cache/config.toml"
     } else if cfg!(target_os = "macos") {

@@ -34,6 +34,23 @@ const TABLE: &[(&str, i32, &str)] = &[
         2,
         "--namespace: `a/b` is no namespace: use 1 to 100 characters of A-Z a-z 0-9 . _ - that do not start with . or -",
     ),
+    ("simulate --sizes 1G", 2, "--log is missing; `vitte-cache simulate --help` has an example"),
+    ("simulate --log x", 2, "--sizes is missing; `vitte-cache simulate --help` has an example"),
+    (
+        "simulate --log x --sizes 1G,big",
+        2,
+        "--sizes: `big` is no size: write 500MB, 1.5GiB or a number of bytes",
+    ),
+    (
+        "simulate --log x --sizes 0",
+        2,
+        "--sizes: `0` is no size of a cache: write 500MB, 1.5GiB or a number of bytes",
+    ),
+    (
+        "simulate --log x --sizes 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17",
+        2,
+        "--sizes: 17 are too many, as each takes memory for every key; write 16 at most",
+    ),
     ("du --by size", 2, "`size` is no value for --by: write one of label, kind, namespace"),
     (
         "run --bogus -- true",
@@ -127,7 +144,7 @@ fn help_and_version_go_to_standard_output() {
 #[test]
 fn help_fits_eighty_columns() {
     let place = Place::new();
-    let verbs = "run why put get rm ls stats du gc verify config doctor completions man";
+    let verbs = "run why put get rm ls stats du gc verify simulate config doctor completions man";
     for verb in verbs.split(' ') {
         let help = finish(place.command([verb, "--help"]).env("COLUMNS", "80")).ok().stdout;
         for line in help.lines() {
