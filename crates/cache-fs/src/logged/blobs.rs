@@ -10,13 +10,18 @@ use cache_core::{Digest, Error, Event, Fingerprinter, HashFunction, Hasher, Resu
 
 use super::{Logged, address};
 use crate::report::{Blob, Content};
-use crate::segments::{Depth, LargeFile, Payload, Put, Sight, Source, Worth, read_file};
+use crate::segments::{Depth, LargeFile, Payload, Put, Sight, Source, Worth};
 
 /// Bytes that are copied at a time: enough that BLAKE3 can use several threads.
 const CHUNK: usize = 1 << 20;
 
 impl Logged {
-    fn find_blob(&self, digest: &Digest, limit: u64) -> Result<Option<(Payload, u64, Vec<u8>)>> {
+    fn find_blob(
+        &self,
+        digest: &Digest,
+        limit: u64,
+        depth: Depth,
+    ) -> Result<Option<(Payload, u64, Vec<u8>)>> {
         let (kind, id) = address(digest);
         let mut buffer = Vec::new();
         let fail = |e| self.read_error(e);
@@ -27,7 +32,7 @@ impl Logged {
                 return Err(Error::TooLarge { what: format!("the blob {digest}"), size, limit });
             }
         }
-        match self.log.look_up(kind, id, Depth::Whole, true, &mut buffer).map_err(fail)? {
+        match self.log.look_up(kind, id, depth, true, &mut buffer).map_err(fail)? {
             Sight::Hit(record) => {
                 let len = record.len();
                 Ok(Some((record.payload, len, buffer)))
@@ -42,20 +47,15 @@ impl Logged {
 
     /// Returns the content of a blob.
     pub(crate) fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Option<Bytes>> {
-        Ok(match self.find_blob(digest, limit)? {
-            None | Some((Payload::Unread, ..)) => None,
+        Ok(match self.find_blob(digest, limit, Depth::Bytes)? {
+            None | Some((Payload::Unread | Payload::File(..), ..)) => None,
             Some((Payload::Bytes(range), _, buffer)) => Some(Bytes::from(buffer).slice(range)),
-            Some((Payload::File(file, _), len, _)) => {
-                let mut content = Vec::new();
-                let range = read_file(&file, len, &mut content).map_err(|e| self.read_error(e))?;
-                Some(Bytes::from(content).slice(range))
-            }
         })
     }
 
     /// Returns a blob after all of it was read and found right.
     pub(crate) fn open_blob(&self, digest: &Digest) -> Result<Option<Blob>> {
-        Ok(match self.find_blob(digest, u64::MAX)? {
+        Ok(match self.find_blob(digest, u64::MAX, Depth::Whole)? {
             None | Some((Payload::Unread, ..)) => None,
             Some((Payload::Bytes(range), len, buffer)) => {
                 let content = Content::Bytes(Bytes::from(buffer).slice(range));

@@ -1,7 +1,6 @@
 //! What goes over the whole store: listing, collecting, scrubbing.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use cache_core::envelope::decode_entry_facts;
 use cache_core::{
@@ -10,14 +9,12 @@ use cache_core::{
 
 use super::{Logged, address};
 use crate::report::{GcReport, VerifyProgress, VerifyReport};
-use crate::segments::{Depth, Kind, Payload, Record, Visited};
+use crate::segments::{Depth, Kind, LEFTOVER, Payload, Record, Visited};
 
 /// Chunks of the index that are looked at for one page at most, however few entries pass the filter.
 const MAX_CHUNKS: u32 = 64;
 /// Flaws that are described; of the rest only the number is known.
 const MAX_DETAILS: usize = 100;
-/// What a writer has not finished for this long it will not finish.
-const LEFTOVER: Duration = Duration::from_hours(1);
 
 /// An entry without its value.
 struct Known {
@@ -115,6 +112,10 @@ impl Logged {
     pub(crate) fn gc(&self, dry_run: bool) -> Result<GcReport> {
         if !dry_run {
             self.writable()?;
+        }
+        if !dry_run {
+            // What is not in the index yet may be what an entry names, or an entry.
+            self.log.finish_rebuild().map_err(|e| self.change_error(e))?;
         }
         let mut report = GcReport::default();
         let mut named = HashSet::new();

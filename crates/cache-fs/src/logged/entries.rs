@@ -33,7 +33,7 @@ impl Logged {
         let mut buffer = Vec::new();
         let sight = self
             .log
-            .look_up(Kind::Entry, key.as_bytes(), Depth::Whole, used, &mut buffer)
+            .look_up(Kind::Entry, key.as_bytes(), Depth::Bytes, used, &mut buffer)
             .map_err(|e| self.read_error(e))?;
         let record = match sight {
             Sight::Hit(record) => record,
@@ -75,13 +75,7 @@ impl Logged {
         };
         entry.value = match &record.payload {
             Payload::Bytes(range) => Bytes::from(buffer).slice(range.clone()),
-            Payload::File(file, _) => {
-                let mut content = Vec::new();
-                let range = crate::segments::read_file(file, record.len(), &mut content)
-                    .map_err(|e| self.read_error(e))?;
-                Bytes::from(content).slice(range)
-            }
-            Payload::Unread => Bytes::new(),
+            Payload::File(..) | Payload::Unread => return Ok(None),
         };
         Ok((found == *key).then_some(entry))
     }

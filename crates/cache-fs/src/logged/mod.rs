@@ -14,13 +14,10 @@ use crate::files::NAME;
 use crate::options::Options;
 use crate::place::Place;
 use crate::report::Usage;
-use crate::segments::{Kind, Log, SegmentStats, Settings, VERSION, Worth};
+use crate::segments::{Kind, LAYOUT, Log, SegmentStats, Settings, VERSION, Worth, check_limit};
 use crate::{disk, marker};
 
 pub(crate) use blobs::BlobWriter;
-
-/// Name of the layout, in its marker.
-const LAYOUT: &str = "segments";
 
 /// A store in the segments layout.
 #[derive(Debug)]
@@ -47,6 +44,7 @@ impl Logged {
             clock: Arc::clone(&options.clock),
             ..Settings::default()
         };
+        check_limit(place.policy.max_bytes)?;
         let there = marker::is_there(&root, LAYOUT, VERSION)?;
         let fail = |e| Error::io("cannot open the cache at", &place.dir, e);
         let log = if options.read_only {

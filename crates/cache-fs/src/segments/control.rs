@@ -39,7 +39,11 @@ impl Constant {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let checked = bytes.get(..CONSTANT - 8)?;
         let right = checked[..8] == *MAGIC && u64::from(crc32c(checked)) == u64_at(bytes, CONSTANT - 8);
-        right.then(|| Self { segment: u64_at(bytes, 8), store: u64_at(bytes, 16) })
+        let constant = Self { segment: u64_at(bytes, 8), store: u64_at(bytes, 16) };
+        // What could only be if the check lies is not computed with.
+        let sound = (super::MIN_SEGMENT..=super::MAX_SEGMENT).contains(&constant.segment)
+            && constant.segment.is_power_of_two();
+        (right && sound).then_some(constant)
     }
 }
 
@@ -219,10 +223,11 @@ impl Control {
 
     /// Puts a control file into place.
     pub(super) fn create(root: &Path, constant: Constant, state: State) -> io::Result<()> {
-        let temp = root.join("tmp").join(format!("control-{}", std::process::id()));
-        let file = sys::create(&temp)?;
+        let (file, temp) = sys::create_temp(&root.join("tmp"), "control")?;
         sys::write_at(&file, &constant.encode(), 0)?;
         sys::write_at(&file, &state.encode(), CONSTANT as u64)?;
+        // It is made once, and without it the records are strangers: it is worth the wait.
+        file.sync_all()?;
         drop(sys::open_or_create(&root.join("locks").join("lease"))?);
         std::fs::rename(&temp, root.join("control"))
     }

@@ -5,11 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::record::Class;
+use super::record::{Class, Position};
 use super::sys;
 
 /// Segments that are kept open: enough for 8 GiB, and far below the 1,024 descriptors that a process commonly has.
 const OPEN: u64 = 128;
+
+/// Highest number that a segment can have.
+const MAX_NUMBER: u64 = Position::END / super::MIN_SEGMENT;
 
 type Held = Option<(Class, u64, Arc<File>)>;
 
@@ -110,7 +113,10 @@ pub(super) fn name(class: Class, number: u64) -> String {
 
 /// Returns the log and the number that `name` says, if it is the name of a segment.
 fn parse(name: &str) -> Option<(Class, u64)> {
-    let number = u64::from_str_radix(name.rsplit_once('-')?.1, 16).ok().filter(|number| *number > 0)?;
+    let number = u64::from_str_radix(name.rsplit_once('-')?.1, 16).ok()?;
+    if !(1..=MAX_NUMBER).contains(&number) {
+        return None;
+    }
     let class = Class::ALL.into_iter().find(|&class| self::name(class, number) == name)?;
     Some((class, number))
 }

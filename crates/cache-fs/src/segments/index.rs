@@ -163,10 +163,10 @@ impl Index {
         header[16..24].copy_from_slice(&store.to_le_bytes());
         let check = u64::from(crc32c(&header[..56]));
         header[56..].copy_from_slice(&check.to_le_bytes());
-        let temp = root.join("tmp").join(format!("index-{}", std::process::id()));
-        let file = sys::create(&temp)?;
+        let (file, temp) = sys::create_temp(&root.join("tmp"), "index")?;
         file.set_len((buckets + 1) * BUCKET as u64)?;
         sys::write_at(&file, &header, 0)?;
+        file.sync_all()?;
         std::fs::rename(&temp, root.join("index"))
     }
 

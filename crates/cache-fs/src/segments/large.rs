@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache_core::{Fingerprint, Fingerprinter};
 
@@ -13,8 +12,15 @@ use super::write::{Outcome, Put, Source};
 use super::{Log, sys};
 use crate::options::Durability;
 
+/// Unit in which most disks give room, in bytes.
+const BLOCK: u64 = 4096;
 /// Room that a payload of unknown length books at a time, in bytes.
 const STEP: u64 = 16 << 20;
+
+/// Returns the bytes that a file of `len` bytes takes on most disks.
+pub(super) fn disk_len(len: u64) -> u64 {
+    len.div_ceil(BLOCK).saturating_mul(BLOCK)
+}
 
 /// A large payload in the making. Dropped, it leaves nothing behind.
 #[derive(Debug)]
@@ -32,31 +38,20 @@ pub(crate) struct LargeFile {
 impl Log {
     /// Begins a large payload of about `len` bytes.
     pub(crate) fn create_large(self: &Arc<Self>, len: u64, worth: Worth) -> io::Result<LargeFile> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
         let class = if worth == Worth::High { Class::Main } else { Class::Probation };
-        if !self.book_large(class, len)? {
+        let booked = disk_len(len);
+        if !self.book_large(class, booked)? {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let name = format!("large-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let path = self.root.join("tmp").join(name);
-        let file = match sys::create(&path) {
-            Ok(file) => file,
+        let (file, path) = match sys::create_temp(&self.root.join("tmp"), "large") {
+            Ok(created) => created,
             Err(e) => {
-                self.unbook_large(class, len);
+                self.unbook_large(class, booked);
                 return Err(e);
             }
         };
         let fingerprinter = Fingerprinter::new();
-        Ok(LargeFile {
-            log: Arc::clone(self),
-            path,
-            file,
-            class,
-            len: 0,
-            booked: len,
-            fingerprinter,
-            done: false,
-        })
+        Ok(LargeFile { log: Arc::clone(self), path, file, class, len: 0, booked, fingerprinter, done: false })
     }
 
     /// Stores bytes, in the log or in a file of their own as their length asks.
@@ -96,8 +91,8 @@ impl LargeFile {
 
     /// Books room for `len` bytes in all.
     fn book(&mut self, len: u64) -> io::Result<()> {
-        if len > self.booked {
-            let more = (len - self.booked).max(STEP);
+        if disk_len(len) > self.booked {
+            let more = (disk_len(len) - self.booked).max(STEP);
             if !self.log.book_large(self.class, more)? {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -115,7 +110,7 @@ impl LargeFile {
         let payload = Source::File { path: self.path.clone(), len: self.len, fingerprint, class: self.class };
         let outcome = self.log.put(&Put { payload, ..put })?;
         if outcome != Outcome::Present {
-            self.log.unbook_large(self.class, self.booked.saturating_sub(self.len));
+            self.log.unbook_large(self.class, self.booked.saturating_sub(disk_len(self.len)));
             self.done = true;
         }
         Ok(outcome)

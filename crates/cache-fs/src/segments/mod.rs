@@ -36,7 +36,8 @@ use tally::Tally;
 pub use control::Counters;
 pub(crate) use large::LargeFile;
 pub use raw::{SegmentOptions, Segments};
-pub(crate) use read::{Depth, Payload, Record, Sight, read_file};
+pub(crate) use read::{Depth, Payload, Record, Sight};
+pub(crate) use reclaim::LEFTOVER;
 pub(crate) use record::{Kind, Worth};
 pub use walk::SegmentStats;
 pub(crate) use walk::Visited;
@@ -44,6 +45,10 @@ pub(crate) use write::{Outcome, Put, Source};
 
 /// Version of the layout. It is in the name of the root, so that two versions live side by side.
 pub(crate) const VERSION: u32 = 1;
+/// Name of the layout, in its marker.
+pub(crate) const LAYOUT: &str = "segments";
+/// Smallest limit of a store, in bytes: a few segments, so that making room is not giving up everything.
+const MIN_LIMIT: u64 = 8 * MIN_SEGMENT;
 /// Name of the root.
 pub(crate) const ROOT: &str = "segments-v1";
 /// Bytes of a segment, at most: one is what eviction takes at a time.
@@ -123,6 +128,7 @@ impl Log {
                     .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the index cannot be made"))?
             }
         };
+        let oldest = control.peek().map_or([1, 1], |state| state.logs.map(|log| log.oldest));
         let evictor = sys::open(&root.join("locks").join("evict"), writable)?;
         Ok(Some(Self {
             files: SegmentFiles::new(root.join("log"), writable),
@@ -133,7 +139,7 @@ impl Log {
             leases: Class::ALL.map(|_| Mutex::default()),
             evictor: Mutex::new(evictor),
             tally: Tally::default(),
-            oldest: [1, 1].map(AtomicU64::new),
+            oldest: oldest.map(AtomicU64::new),
         }))
     }
 
@@ -146,8 +152,17 @@ impl Log {
                 crate::trust::create_private_dir(&dir)?;
             }
         }
-        let log = Self::open(root, settings)?.ok_or(io::ErrorKind::NotFound)?;
-        let log = Arc::new(log);
+        let log = match Self::open(root, settings.clone()) {
+            // Somebody has removed a part of it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                create_dirs(root)?;
+                sys::open_or_create(&root.join("locks").join("lease"))?;
+                sys::open_or_create(&root.join("locks").join("evict"))?;
+                Self::open(root, settings)?
+            }
+            opened => opened?,
+        };
+        let log = Arc::new(log.ok_or(io::ErrorKind::NotFound)?);
         log.rebuild_in_background();
         Ok(log)
     }
@@ -210,6 +225,22 @@ impl Drop for Log {
     }
 }
 
+/// Refuses a limit that segments cannot keep.
+pub(crate) fn check_limit(max_bytes: Option<u64>) -> cache_core::Result<()> {
+    match max_bytes.filter(|max| *max < MIN_LIMIT) {
+        Some(max) => Err(cache_core::Error::Invalid(format!(
+            "{max} bytes are too little for a cache in segments; give it at least {MIN_LIMIT}, or use one file per entry"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn create_dirs(root: &Path) -> io::Result<()> {
+    ["log", "large", "tmp", "locks"]
+        .iter()
+        .try_for_each(|dir| crate::trust::create_private_dir(&root.join(dir)))
+}
+
 fn slots_for(settings: &Settings) -> u64 {
     settings.max_bytes.unwrap_or(UNLIMITED) / BYTES_PER_SLOT
 }
@@ -222,8 +253,9 @@ fn create_control(root: &Path, settings: &Settings) -> io::Result<Control> {
         return Ok(control);
     }
     let derived = settings.max_bytes.map_or(MAX_SEGMENT, |max| (max / SEGMENTS).next_power_of_two() / 2);
-    let segment = settings.segment_bytes.unwrap_or(derived).clamp(MIN_SEGMENT, MAX_SEGMENT);
-    let store = random()?;
+    let segment =
+        settings.segment_bytes.unwrap_or(derived).clamp(MIN_SEGMENT, MAX_SEGMENT).next_power_of_two();
+    let store = random();
     let logs = Class::ALL.map(|_| LogState::empty(1, segment));
     // Records know the number of their store, and a new one would make them strangers: they are cleared away.
     for dir in ["log", "large"] {
@@ -247,7 +279,7 @@ fn clear(dir: &Path) -> io::Result<()> {
 }
 
 /// Returns a number that no other store has. The system's entropy hashed into std's keyed hasher is random enough.
-fn random() -> io::Result<u64> {
+fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
-    Ok(RandomState::new().hash_one((std::process::id(), std::time::SystemTime::now())).max(1))
+    RandomState::new().hash_one((std::process::id(), std::time::SystemTime::now())).max(1)
 }

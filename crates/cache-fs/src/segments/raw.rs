@@ -7,6 +7,7 @@ use cache_core::{Clock, Error, Result, SystemClock};
 
 use super::read::{Depth, Payload};
 use super::{Counters, Kind, Log, Outcome, Put, Settings, Source, Worth};
+use crate::marker;
 use crate::options::Durability;
 use crate::trust::{self, create_private_dir};
 
@@ -53,6 +54,7 @@ impl Segments {
     pub fn open(dir: &Path, options: SegmentOptions) -> Result<Self> {
         create_private_dir(dir).map_err(|e| Error::io("cannot create the cache directory", dir, e))?;
         trust::check(dir)?;
+        super::check_limit(options.max_bytes)?;
         let settings = Settings {
             max_bytes: options.max_bytes,
             segment_bytes: options.segment_bytes,
@@ -61,8 +63,10 @@ impl Segments {
             ..Settings::default()
         };
         let root = dir.join(super::ROOT);
+        marker::is_there(&root, super::LAYOUT, super::VERSION)?;
         let log = Log::open_or_create(&root, settings)
             .map_err(|e| Error::io("cannot open the cache at", dir, e))?;
+        marker::write(&root, super::LAYOUT, super::VERSION)?;
         Ok(Self { log, root })
     }
 
@@ -72,18 +76,10 @@ impl Segments {
     /// If the disk cannot be read. What is damaged is absent.
     pub fn get_into<'a>(&self, key: &[u8; 32], buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
         let fail = |e| Error::io("cannot read the cache at", &self.root, e);
-        let record =
-            self.log.look_up(Kind::Raw, key, Depth::Whole, true, buffer).map_err(fail)?.into_record();
-        Ok(match record {
-            None => None,
-            Some(record) => match &record.payload {
-                Payload::Bytes(range) => buffer.get(range.clone()),
-                Payload::File(file, _) => {
-                    let range = super::read::read_file(file, record.len(), buffer).map_err(fail)?;
-                    buffer.get(range)
-                }
-                Payload::Unread => None,
-            },
+        let sight = self.log.look_up(Kind::Raw, key, Depth::Bytes, true, buffer).map_err(fail)?;
+        Ok(match sight.into_record().map(|record| record.payload) {
+            Some(Payload::Bytes(range)) => buffer.get(range),
+            _ => None,
         })
     }
 

@@ -62,8 +62,10 @@ pub(crate) enum Depth {
     Header,
     /// The metadata too.
     Meta,
-    /// All of it.
+    /// All of it; a large payload as an open file.
     Whole,
+    /// All of it, a large payload too, into the buffer.
+    Bytes,
 }
 
 /// What a look-up found.
@@ -201,13 +203,16 @@ impl Log {
         }
         let payload = match (depth, header.place) {
             (Depth::Header | Depth::Meta, _) => Some(Payload::Unread),
-            (Depth::Whole, Place::Inline) => {
+            (Depth::Whole | Depth::Bytes, Place::Inline) => {
                 let range = meta.end..meta.end + header.payload_len as usize;
                 let right = Fingerprint::of(&buffer[range.clone()]) == header.fingerprint;
                 right.then_some(Payload::Bytes(range))
             }
             (Depth::Whole, Place::File) => self.open_large(&header)?,
-            (Depth::Whole, Place::Alias(target)) => self.follow(&header, target, meta.end, buffer)?,
+            (Depth::Bytes, Place::File) => self.read_large(&header, meta.end, buffer)?,
+            (Depth::Whole | Depth::Bytes, Place::Alias(target)) => {
+                self.follow(&header, target, meta.end, buffer)?
+            }
         };
         Ok(payload.map_or(Seen::Damaged, |payload| Seen::Right(Record { header, meta, payload })))
     }
@@ -262,6 +267,23 @@ impl Log {
         Ok((fingerprint.finish() == header.fingerprint).then_some(Payload::File(file, path)))
     }
 
+    /// Reads a large payload into `buffer` from `from` on.
+    fn read_large(&self, header: &Header, from: usize, buffer: &mut Vec<u8>) -> io::Result<Option<Payload>> {
+        let file = match sys::open(&self.large_path(header), false) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        if file.metadata()?.len() != header.payload_len {
+            return Ok(None);
+        }
+        let len = usize::try_from(header.payload_len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let read = sys::read_into(&file, buffer, from, len, 0)?;
+        let range = from..from + len;
+        let right = read == len && Fingerprint::of(&buffer[range.clone()]) == header.fingerprint;
+        Ok(right.then_some(Payload::Bytes(range)))
+    }
+
     /// Reads the payload of another record for a duplicate: from where the duplicate says, else from where the index
     /// knows the same content.
     fn follow(
@@ -304,7 +326,7 @@ impl Log {
         }
         match header.place {
             Place::Alias(_) => Ok(None),
-            Place::File => self.open_large(&header),
+            Place::File => self.read_large(&header, from, buffer),
             Place::Inline => {
                 if header.record_len() > self.segment() {
                     return Ok(None);
@@ -319,10 +341,4 @@ impl Log {
             }
         }
     }
-}
-
-/// Reads a payload that lies in a file into `buffer`.
-pub(crate) fn read_file(file: &File, len: u64, buffer: &mut Vec<u8>) -> io::Result<Range<usize>> {
-    let read = sys::read_into(file, buffer, 0, len as usize, 0)?;
-    Ok(0..read)
 }

@@ -56,6 +56,20 @@ impl Log {
         });
     }
 
+    /// Fills an index that is being made anew, at once, where something depends on all of it.
+    pub(crate) fn finish_rebuild(&self) -> io::Result<()> {
+        if !self.is_rebuilding() {
+            return Ok(());
+        }
+        for (class, number) in self.segments_newest_first()? {
+            self.rebuild_segment(class, number)?;
+        }
+        match std::fs::remove_file(self.root.join(MARKER)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn segments_newest_first(&self) -> io::Result<Vec<(Class, u64)>> {
         let mut segments = Vec::new();
         for class in Class::ALL {
@@ -90,8 +104,12 @@ impl Log {
             }
             let Some(this) = self.read_header(position)? else { return Ok(()) };
             match better(&there, &this) {
-                Better::First => Ok(()),
-                Better::Second => locked.replace(&found, position, item.len).map(drop),
+                // What lost must not be found by the next rebuild, when what won may be gone.
+                Better::First => self.kill(&this),
+                Better::Second => {
+                    locked.replace(&found, position, item.len)?;
+                    self.kill(&there)
+                }
                 Better::Neither => {
                     locked.clear(&found)?;
                     self.kill(&there)?;

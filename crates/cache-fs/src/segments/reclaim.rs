@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::control::State;
 use super::record::{Class, Place, Position, Worth};
 use super::seal::Item;
-use super::{Log, sys};
+use super::{Log, files, sys};
 
 /// Part of the limit that belongs to the probation log, in percent.
 const PROBATION_PERCENT: u64 = 10;
@@ -19,6 +19,9 @@ const PROBATION_PERCENT: u64 = 10;
 const KEEP_PERCENT: u64 = 35;
 /// How long a waiting process sleeps before it asks for the evictor's lock again.
 const POLL: Duration = Duration::from_millis(2);
+
+/// What a writer has not finished for this long it will not finish.
+pub(crate) const LEFTOVER: Duration = Duration::from_hours(1);
 
 /// A record that may be kept, and why.
 struct Candidate {
@@ -71,7 +74,7 @@ impl Log {
 
     fn is_disk_low_for(&self, more: u64) -> bool {
         crate::disk::space(&self.root)
-            .is_some_and(|space| space.free.saturating_sub(more) < self.settings.free_space_floor)
+            .is_some_and(|space| space.free < self.settings.free_space_floor.saturating_add(more))
     }
 
     /// Runs `work` as the one process that evicts; nothing if another one is at it.
@@ -138,12 +141,8 @@ impl Log {
         let records = items.len() as u64;
         let (held, large) = (self.files.bytes(class, number), self.large_bytes(class, number));
         let kept = self.keep_used(class, number, items, large)?;
-        self.files.remove(class, number)?;
-        match std::fs::remove_dir_all(self.large_dir(class, number)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
         let now = self.now();
+        // First it is no more counted, then it goes: what a kill in between leaves is below the oldest and swept away.
         self.control.update(
             || self.recover(),
             |state| {
@@ -167,7 +166,27 @@ impl Log {
             },
         )?;
         self.note_reclaimed(class, number + 1);
+        self.sweep(class, number + 1)?;
+        // What processes that died have left there is nobody's.
+        let _ = self.remove_leftovers(LEFTOVER, false);
         Ok(())
+    }
+
+    /// Removes the segments below `oldest`.
+    fn sweep(&self, class: Class, oldest: u64) -> io::Result<()> {
+        let dir = self.root.join("log");
+        for number in files::numbers(&dir, class)?.into_iter().take_while(|&number| number < oldest) {
+            self.remove_segment(class, number)?;
+        }
+        Ok(())
+    }
+
+    fn remove_segment(&self, class: Class, number: u64) -> io::Result<()> {
+        self.files.remove(class, number)?;
+        match std::fs::remove_dir_all(self.large_dir(class, number)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
     }
 
     /// Moves the most used records of a segment to the main log.
@@ -195,7 +214,7 @@ impl Log {
                 Ok(Some(more)) => {
                     budget -= item.len + more;
                     kept.records += 1;
-                    kept.large += more;
+                    kept.large += super::large::disk_len(more);
                 }
                 Ok(None) => {}
                 // With no room for what is kept, nothing more is kept: making room goes on.

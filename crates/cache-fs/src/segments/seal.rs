@@ -83,9 +83,8 @@ impl Log {
             return Ok(());
         }
         let items = self.walk(class, number)?;
-        let temp = self.root.join("tmp").join(format!("seal-{}-{number:x}", std::process::id()));
         let bytes = encode(self.control.constant.store, &items);
-        let file = sys::create(&temp)?;
+        let (file, temp) = sys::create_temp(&self.root.join("tmp"), "seal")?;
         sys::write_at(&file, &bytes, 0)?;
         std::fs::rename(&temp, &path)?;
         let held = super::files::blocks(&file.metadata()?);

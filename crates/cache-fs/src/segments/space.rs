@@ -44,6 +44,7 @@ impl Log {
     /// Returns room for a record of `len` bytes whose position is greater than `after`. Makes room if there is none,
     /// unless it is room for what the evictor keeps.
     pub(super) fn reserve(&self, class: Class, len: u64, after: u64, evicting: bool) -> io::Result<Room> {
+        let deadline = Instant::now() + PATIENCE;
         for _ in 0..ATTEMPTS {
             let mut lease = self.leases[class as usize].lock().unwrap_or_else(PoisonError::into_inner);
             if lease.next <= after {
@@ -63,7 +64,7 @@ impl Log {
                     Grant::Full if evicting => return Err(io::ErrorKind::StorageFull.into()),
                     Grant::Full => {
                         drop(lease);
-                        if !self.make_room(Some(Instant::now() + PATIENCE))? {
+                        if Instant::now() >= deadline || !self.make_room(Some(deadline))? {
                             return Err(io::ErrorKind::StorageFull.into());
                         }
                         continue;
@@ -78,7 +79,8 @@ impl Log {
                 let _ = self.seal(class, number.saturating_sub(2));
             }
             if tight && !evicting {
-                self.make_room(None)?;
+                // This put has its room; that none could be made for the next one is for the next one to say.
+                let _ = self.make_room(None);
             }
             if let Some(file) = self.files.get(class, byte / self.segment())? {
                 return Ok(Room { position: Position { class, byte }, file });
@@ -105,10 +107,6 @@ impl Log {
                 let others = state.logs[1 - class as usize].bytes();
                 let records = state.counters.records;
                 let log = state.log(class);
-                // Large payloads go with their segment: too many of them in one would all go at once.
-                if log.large_here > segment.max(limit / 64) {
-                    log.close(segment);
-                }
                 let (mut start, rest) = (log.tail, segment - log.tail % segment);
                 if rest < len {
                     start += rest;
@@ -169,9 +167,15 @@ impl Log {
         }
         if state.boot != 0 {
             for class in Class::ALL {
-                let newest = files::numbers(&self.root.join("log"), class)?.last().copied().unwrap_or(0);
+                let numbers = files::numbers(&self.root.join("log"), class)?;
+                let newest = numbers.last().copied().unwrap_or(0);
+                let held = numbers.iter().map(|&number| self.files.bytes(class, number)).sum();
+                let large = numbers.iter().map(|&number| self.large_bytes(class, number)).sum();
                 let segment = self.segment();
                 let log = state.log(class);
+                // A power failure may have brought segments back, or taken them.
+                log.oldest = numbers.first().copied().unwrap_or(newest + 1);
+                (log.held, log.large) = (held, large);
                 let next = (newest + 1).max(log.tail.div_ceil(segment)).max(log.oldest);
                 (log.tail, log.allocated, log.large_here) = (next * segment, next * segment, 0);
             }
@@ -198,10 +202,11 @@ impl Log {
         Ok(state)
     }
 
-    /// Returns the bytes on disk of the large payloads of a segment.
+    /// Returns the bytes of the large payloads of a segment, as they were booked.
     pub(super) fn large_bytes(&self, class: Class, number: u64) -> u64 {
         let Ok(dir) = std::fs::read_dir(self.large_dir(class, number)) else { return 0 };
-        dir.filter_map(|item| item.ok()?.metadata().ok()).map(|meta| files::blocks(&meta)).sum()
+        let files = dir.filter_map(|item| item.ok()?.metadata().ok());
+        files.map(|meta| super::large::disk_len(meta.len())).fold(0, u64::saturating_add)
     }
 
     /// Writes down what this process has counted.
@@ -223,24 +228,37 @@ impl Log {
     pub(super) fn book_large(&self, class: Class, len: u64) -> io::Result<bool> {
         let (index, segment) = (self.index.bytes(), self.segment());
         let limit = self.settings.max_bytes.unwrap_or(u64::MAX);
+        let deadline = Instant::now() + PATIENCE;
         for _ in 0..ATTEMPTS {
+            let mut close = false;
             let booked = self.control.update(
                 || self.recover(),
                 |state| {
                     let bytes = index.saturating_add(state.bytes()).saturating_add(len);
                     let fits = bytes.saturating_add(segment) <= limit && !self.is_disk_low(len);
+                    let log = state.log(class);
+                    let crowded = log.large_here > segment.max(limit / 64);
                     if fits {
-                        let log = state.log(class);
+                        // Large payloads go with their segment: too many of them in one would all go at once.
+                        if crowded {
+                            log.close(segment);
+                            log.large_here = 0;
+                        }
                         log.large = log.large.saturating_add(len);
                         log.large_here = log.large_here.saturating_add(len);
                     }
+                    close = fits && crowded;
                     Ok(fits)
                 },
             )?;
+            if close {
+                *self.leases[class as usize].lock().unwrap_or_else(PoisonError::into_inner) =
+                    Lease::default();
+            }
             if booked {
                 return Ok(true);
             }
-            if !self.make_room_for(len, Some(Instant::now() + PATIENCE))? {
+            if Instant::now() >= deadline || !self.make_room_for(len, Some(deadline))? {
                 return Ok(false);
             }
         }
@@ -254,6 +272,7 @@ impl Log {
             |state| {
                 let log = state.log(class);
                 log.large = log.large.saturating_sub(len);
+                log.large_here = log.large_here.saturating_sub(len);
                 Ok(())
             },
         );

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
@@ -12,6 +12,22 @@ use rustix::io::Errno;
 pub(super) fn open(path: &Path, writable: bool) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     OpenOptions::new().read(true).write(writable).custom_flags(flags).open(path)
+}
+
+/// Creates a file for its owner alone that was not there, with a name beginning with `prefix` that nobody else has.
+pub(super) fn create_temp(dir: &Path, prefix: &str) -> io::Result<(File, PathBuf)> {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    let path = dir.join(format!("{prefix}-{:016x}", super::random()));
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o600).custom_flags(flags);
+    let file = match options.open(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            crate::trust::create_private_dir(dir)?;
+            options.open(&path)
+        }
+        opened => opened,
+    };
+    Ok((file?, path))
 }
 
 /// Creates a file for its owner alone, or empties the one that is there.
@@ -121,8 +137,12 @@ pub(super) struct Flock<'a>(&'a File);
 
 impl<'a> Flock<'a> {
     pub(super) fn new(file: &'a File) -> io::Result<Self> {
-        file.lock()?;
-        Ok(Self(file))
+        loop {
+            match file.lock() {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                done => return done.map(|()| Self(file)),
+            }
+        }
     }
 
     /// Returns nothing if somebody else holds it.

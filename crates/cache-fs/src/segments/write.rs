@@ -115,7 +115,7 @@ impl Log {
                     }
                     if self.settings.durability == Durability::Flush {
                         file.sync_data()?;
-                        self.index.sync()?;
+                        self.sync_others(&header)?;
                     }
                     Tally::count(&self.tally.puts);
                     if duplicate.is_some() {
@@ -196,6 +196,25 @@ impl Log {
         sys::write_parts_at(file, parts, header.position.byte % self.segment())
     }
 
+    /// Forces onto the disk what a record needs besides itself.
+    fn sync_others(&self, header: &Header) -> io::Result<()> {
+        match header.place {
+            Place::Inline => {}
+            Place::Alias(target) => {
+                if let Some(file) = self.files.get(target.class, target.byte / self.segment())? {
+                    file.sync_data()?;
+                }
+            }
+            Place::File => {
+                let dir = self.large_dir(header.position.class, header.position.byte / self.segment());
+                File::open(dir)?.sync_all()?;
+                File::open(self.root.join("large"))?.sync_all()?;
+            }
+        }
+        File::open(self.root.join("log"))?.sync_all()?;
+        self.index.sync()
+    }
+
     /// Gives a large payload its place.
     fn move_large(&self, header: &Header, from: &std::path::Path) -> io::Result<()> {
         let to = self.large_path(header);
@@ -222,6 +241,10 @@ impl Log {
                 locked.insert(header.position, len)?;
                 return Ok(Commit::Done);
             };
+            // The index is being made anew, and whoever does it has found this record already.
+            if old.as_ref().is_some_and(|old| old.position == header.position) {
+                return Ok(Commit::Done);
+            }
             if if_absent && old.as_ref().is_some_and(|old| self.is_there(old)) {
                 return Ok(Commit::Present);
             }
@@ -300,8 +323,11 @@ impl Log {
 
     /// Removes the record under `key` and returns whether there was one.
     pub(crate) fn remove(&self, kind: Kind, key: &[u8; 32]) -> io::Result<bool> {
+        // A rebuild that comes by later would bring it back.
+        self.finish_rebuild()?;
         let spot = self.index.spot(kind, key);
-        self.index.locked(&spot, |locked| {
+        let mut freed = Vec::new();
+        let removed = self.index.locked(&spot, |locked| {
             let mut removed = false;
             loop {
                 let own = locked.find(|found| {
@@ -309,14 +335,18 @@ impl Log {
                     Ok(header.filter(|it| it.kind == kind && it.key == *key).map(|header| (found, header)))
                 })?;
                 let Some((found, header)) = own else { return Ok(removed) };
-                locked.clear(&found)?;
                 removed |= header.state == State::Alive && self.is_there(&header);
                 self.kill(&header)?;
-                if header.place == Place::File {
-                    let _ = std::fs::remove_file(self.large_path(&header));
+                locked.clear(&found)?;
+                if header.place == Place::File && std::fs::remove_file(self.large_path(&header)).is_ok() {
+                    freed.push((header.position.class, header.payload_len));
                 }
             }
-        })
+        })?;
+        for (class, len) in freed {
+            self.unbook_large(class, super::large::disk_len(len));
+        }
+        Ok(removed)
     }
 
     /// Returns whether there is a record under `key`, and counts that as a use if `used`.
@@ -334,12 +364,19 @@ impl Log {
         buffer: &mut Vec<u8>,
     ) -> io::Result<Option<Found>> {
         let len = old.record_len();
+        if len > self.segment() {
+            return Ok(None);
+        }
         let Seen::Right(_) =
             self.read_record(old.position, old.kind, &old.key, Depth::Meta, len as usize, buffer)?
         else {
             return Ok(None);
         };
-        let room = self.reserve(Class::Main, len, 0, true)?;
+        // This process may have leased a piece of the very segment that is being reclaimed.
+        let segment = self.segment();
+        let after = (old.position.byte / segment + 1) * segment - 1;
+        let after = if old.position.class == Class::Main { after } else { 0 };
+        let room = self.reserve(Class::Main, len, after, true)?;
         // It counts from when the index leads to it; the old one counts until then.
         let new = Header { position: room.position, state: State::Dead, stored: self.now(), ..old.clone() };
         if old.place == Place::File {
