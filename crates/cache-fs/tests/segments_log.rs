@@ -20,15 +20,21 @@ fn value(number: u64, len: usize) -> Vec<u8> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        state as u8
+        state.to_le_bytes()
     };
-    (0..len).map(|_| next()).collect()
+    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| next()).collect();
+    bytes.truncate(len);
+    bytes
 }
 
 fn open(dir: &Path, max_bytes: u64) -> Segments {
+    open_with(dir, max_bytes, 1 << 20)
+}
+
+fn open_with(dir: &Path, max_bytes: u64, segment_bytes: u64) -> Segments {
     let mut options = SegmentOptions::default();
     options.max_bytes = Some(max_bytes);
-    options.segment_bytes = Some(1 << 20);
+    options.segment_bytes = Some(segment_bytes);
     Segments::open(dir, options).unwrap()
 }
 
@@ -167,4 +173,139 @@ fn large_payloads_count_and_go() {
     }
     let there = (0..100).filter(|number| store.contains(&key(*number)).unwrap()).count();
     assert!((8..16).contains(&there), "{there}");
+}
+
+#[test]
+fn what_is_removed_gives_its_room_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 48 << 20);
+    for number in 0..100 {
+        store.put(&key(number), &value(number, 3_000_000)).unwrap();
+        assert!(store.remove(&key(number)).unwrap());
+    }
+    assert!(store.bytes() < 30 << 20, "{}", store.bytes());
+}
+
+#[test]
+fn segments_have_a_sensible_length_whatever_is_asked_for() {
+    for segment_bytes in [0, 1, (1 << 20) + 8, 100 << 20, u64::MAX / 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open_with(dir.path(), 1 << 30, segment_bytes);
+        store.put(&key(1), b"x").unwrap();
+        assert!(store.contains(&key(1)).unwrap(), "{segment_bytes}");
+    }
+}
+
+#[test]
+fn a_limit_that_is_too_small_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = SegmentOptions::default();
+    options.max_bytes = Some(1 << 20);
+    let refused = Segments::open(dir.path(), options).unwrap_err().to_string();
+    assert!(refused.contains("give it at least 8388608"), "{refused}");
+}
+
+#[test]
+fn processes_with_one_put_each_remember_what_was_evicted() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = 24 << 20;
+    let store = open(dir.path(), limit);
+    for number in 0..4000 {
+        store.put(&key(number), &value(number, 11_000)).unwrap();
+    }
+    let gone: Vec<u64> = (0..4000).filter(|number| !store.contains(&key(*number)).unwrap()).collect();
+    drop(store);
+    for number in gone.iter().rev().take(50) {
+        open(dir.path(), limit).put(&key(*number), &value(*number, 11_000)).unwrap();
+    }
+    let counters = open(dir.path(), limit).counters();
+    assert!(counters.ghost_hits >= 40, "{counters:?}");
+}
+
+/// A power failure, or a person, may do what no process of ours does.
+#[test]
+fn segments_that_vanish_do_not_count_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 24 << 20);
+    let mut number = 0;
+    for round in 0..25 {
+        for _ in 0..300 {
+            number += 1;
+            let put = store.put(&key(number), &value(number, 11_000));
+            assert!(put.is_ok(), "round {round}: {put:?}");
+        }
+        let log = dir.path().join("segments-v1/log");
+        let names =
+            std::fs::read_dir(&log).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap());
+        let oldest =
+            names.filter(|name| name.starts_with("probation") && !name.ends_with("seal")).min().unwrap();
+        std::fs::remove_file(log.join(oldest)).unwrap();
+    }
+}
+
+#[test]
+fn nothing_in_a_damaged_directory_keeps_it_from_being_used() {
+    type Damage = fn(&Path);
+    let damages: [Damage; 4] = [
+        // A segment length of zero, with the right check.
+        |root| {
+            let mut control = std::fs::read(root.join("control")).unwrap();
+            control[8..16].fill(0);
+            let check = u64::from(cache_core::crc32c(&control[..56]));
+            control[56..64].copy_from_slice(&check.to_le_bytes());
+            std::fs::write(root.join("control"), &control).unwrap();
+        },
+        |root| {
+            std::fs::write(root.join("log/probation-ffffffffffffffff"), b"").unwrap();
+            let mut control = std::fs::read(root.join("control")).unwrap();
+            control[100] ^= 1;
+            std::fs::write(root.join("control"), &control).unwrap();
+        },
+        |root| std::fs::remove_dir_all(root.join("locks")).unwrap(),
+        |root| std::fs::remove_dir_all(root.join("tmp")).unwrap(),
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path(), 24 << 20).put(&key(1), b"x").unwrap();
+        damage(&dir.path().join("segments-v1"));
+        let store = open(dir.path(), 24 << 20);
+        for (key_number, len) in [(1, 10), (2, 300_000)] {
+            store.put(&key(key_number), &value(key_number, len)).unwrap();
+            let mut buffer = Vec::new();
+            let found = store.get_into(&key(key_number), &mut buffer).unwrap();
+            assert!(found == Some(&value(key_number, len)[..]), "damage {number}");
+        }
+    }
+}
+
+#[test]
+fn puts_and_removals_count_while_the_index_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut buffer = Vec::new();
+    for round in 0..3 {
+        let store = open(dir.path(), 1 << 30);
+        for number in 0..3000 {
+            store.put(&key(number), &value(number, 900)).unwrap();
+        }
+        drop(store);
+        let marker = dir.path().join("segments-v1/rebuild");
+        std::fs::remove_file(dir.path().join("segments-v1/index")).unwrap();
+        let store = open(dir.path(), 1 << 30);
+        let mut puts = 0;
+        while marker.exists() && puts < 100_000 {
+            store.put(&key(1_000_000 + puts), &value(puts, 900)).unwrap();
+            puts += 1;
+        }
+        for number in 0..puts {
+            assert!(store.contains(&key(1_000_000 + number)).unwrap(), "{number} of {puts} in round {round}");
+        }
+        drop(store);
+        std::fs::remove_file(dir.path().join("segments-v1/index")).unwrap();
+        let store = open(dir.path(), 1 << 30);
+        assert!(store.remove(&key(0)).unwrap());
+        while marker.exists() {
+            std::thread::yield_now();
+        }
+        assert_eq!(store.get_into(&key(0), &mut buffer).unwrap(), None);
+    }
 }

@@ -141,6 +141,9 @@ impl Log {
         let records = items.len() as u64;
         let (held, large) = (self.files.bytes(class, number), self.large_bytes(class, number));
         let kept = self.keep_used(class, number, items, large)?;
+        // A segment that somebody has removed was counted all the same: then what is left is counted anew.
+        let gone = self.files.path(class, number).symlink_metadata().is_err();
+        let actual = if gone { Some(self.count_files(class)?) } else { None };
         let now = self.now();
         // First it is no more counted, then it goes: what a kill in between leaves is below the oldest and swept away.
         self.control.update(
@@ -150,8 +153,10 @@ impl Log {
                 log.oldest = log.oldest.max(number + 1);
                 log.tail = log.tail.max(log.oldest * self.segment());
                 log.allocated = log.allocated.max(log.oldest * self.segment());
-                log.held = log.held.saturating_sub(held);
-                log.large = log.large.saturating_sub(large);
+                (log.held, log.large) = match actual {
+                    Some(actual) => actual,
+                    None => (log.held.saturating_sub(held), log.large.saturating_sub(large)),
+                };
                 let main = state.log(Class::Main);
                 main.large = main.large.saturating_add(kept.large);
                 main.large_here = main.large_here.saturating_add(kept.large);

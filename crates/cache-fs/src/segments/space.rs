@@ -169,13 +169,12 @@ impl Log {
             for class in Class::ALL {
                 let numbers = files::numbers(&self.root.join("log"), class)?;
                 let newest = numbers.last().copied().unwrap_or(0);
-                let held = numbers.iter().map(|&number| self.files.bytes(class, number)).sum();
-                let large = numbers.iter().map(|&number| self.large_bytes(class, number)).sum();
+                let counted = self.count_files(class)?;
                 let segment = self.segment();
                 let log = state.log(class);
                 // A power failure may have brought segments back, or taken them.
                 log.oldest = numbers.first().copied().unwrap_or(newest + 1);
-                (log.held, log.large) = (held, large);
+                (log.held, log.large) = counted;
                 let next = (newest + 1).max(log.tail.div_ceil(segment)).max(log.oldest);
                 (log.tail, log.allocated, log.large_here) = (next * segment, next * segment, 0);
             }
@@ -196,10 +195,17 @@ impl Log {
             let log = state.log(class);
             *log = LogState::empty(next, self.segment());
             log.oldest = oldest;
-            log.held = numbers.iter().map(|&number| self.files.bytes(class, number)).sum();
-            log.large = numbers.iter().map(|&number| self.large_bytes(class, number)).sum();
+            (log.held, log.large) = self.count_files(class)?;
         }
         Ok(state)
+    }
+
+    /// Returns the bytes that the segments of a log take on the disk with their seals, and those of its large payloads.
+    pub(super) fn count_files(&self, class: Class) -> io::Result<(u64, u64)> {
+        let numbers = files::numbers(&self.root.join("log"), class)?;
+        let held = numbers.iter().map(|&number| self.files.bytes(class, number)).sum();
+        let large = numbers.iter().map(|&number| self.large_bytes(class, number)).sum();
+        Ok((held, large))
     }
 
     /// Returns the bytes of the large payloads of a segment, as they were booked.
