@@ -248,6 +248,9 @@ impl Control {
     ) -> io::Result<T> {
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let _held = sys::Flock::new(&lock)?;
+        if !sys::is_linked(&self.file)? {
+            return Err(made_anew());
+        }
         let before = self.peek();
         let mut state = match before {
             Some(state) => state,
@@ -259,6 +262,12 @@ impl Control {
         }
         Ok(result)
     }
+}
+
+/// Returns the error of a process whose store another one has replaced: what it writes would be in nobody's way, and
+/// nobody's help.
+pub(super) fn made_anew() -> io::Error {
+    io::Error::other("another process has made the store anew; open it again")
 }
 
 #[cfg(test)]

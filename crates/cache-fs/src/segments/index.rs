@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use cache_core::crc32c;
 
@@ -122,9 +123,13 @@ type Bucket = [u8; BUCKET];
 /// The index of a store, shared by all processes.
 #[derive(Debug)]
 pub(super) struct Index {
-    file: File,
+    /// Exchanged when another process has put a new index into place.
+    file: RwLock<Arc<File>>,
+    /// Whether it was exchanged, and not all of what that means is done.
+    exchanged: AtomicBool,
     buckets: u64,
-    locks: PathBuf,
+    store: u64,
+    root: PathBuf,
     stripes: Vec<Mutex<Option<File>>>,
     writable: bool,
 }
@@ -151,12 +156,21 @@ impl Index {
             return Ok(None);
         }
         let stripes = (0..STRIPES).map(|_| Mutex::new(None)).collect();
-        Ok(Some(Self { file, buckets, locks: root.join("locks"), stripes, writable }))
+        let file = RwLock::new(Arc::new(file));
+        let exchanged = AtomicBool::new(false);
+        Ok(Some(Self { file, exchanged, buckets, store, root: root.to_owned(), stripes, writable }))
     }
 
-    /// Puts an empty index for about `slots` records into place. Processes that have the old one open keep it.
+    /// Puts an empty index for about `slots` records into place. Processes that have an old one open read there what it
+    /// leads to as long as that is alive, and find the new one before they write.
     pub(super) fn create(root: &Path, store: u64, slots: u64) -> io::Result<()> {
         let buckets = (slots / SLOTS as u64).clamp(MIN_BUCKETS, MAX_BUCKETS) / STRIPES * STRIPES;
+        let temp = Self::write_empty(root, store, buckets)?;
+        std::fs::rename(&temp, root.join("index"))
+    }
+
+    /// Writes an empty index, and returns where.
+    fn write_empty(root: &Path, store: u64, buckets: u64) -> io::Result<PathBuf> {
         let mut header = [0; BUCKET];
         header[..8].copy_from_slice(MAGIC);
         header[8..16].copy_from_slice(&buckets.to_le_bytes());
@@ -167,7 +181,47 @@ impl Index {
         file.set_len((buckets + 1) * BUCKET as u64)?;
         sys::write_at(&file, &header, 0)?;
         file.sync_all()?;
-        std::fs::rename(&temp, root.join("index"))
+        Ok(temp)
+    }
+
+    fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Goes over to the index that is in place now, if it is another one than that which is open. One that was deleted is
+    /// put there anew.
+    fn follow(&self) -> io::Result<()> {
+        if sys::is_linked(&self.file())? {
+            return Ok(());
+        }
+        let new = match Self::open(&self.root, self.store, true)? {
+            Some(new) => Some(new),
+            // The store is another one: it has its own index.
+            None if super::control::Control::open(&self.root, true)?
+                .is_none_or(|control| control.constant.store != self.store) =>
+            {
+                None
+            }
+            None => {
+                super::rebuild::mark(&self.root)?;
+                let temp = Self::write_empty(&self.root, self.store, self.buckets)?;
+                // Without taking the place of what another process may just have put there.
+                let linked = std::fs::hard_link(&temp, self.root.join("index"));
+                std::fs::remove_file(&temp)?;
+                match linked {
+                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                    _ => Self::open(&self.root, self.store, true)?,
+                }
+            }
+        };
+        match new {
+            Some(new) if new.buckets == self.buckets => {
+                *self.file.write().unwrap_or_else(PoisonError::into_inner) = new.file();
+                self.exchanged.store(true, Ordering::SeqCst);
+                Ok(())
+            }
+            _ => Err(super::control::made_anew()),
+        }
     }
 
     /// Returns the bytes that the index can grow to.
@@ -203,7 +257,7 @@ impl Index {
     fn read(&self, bucket: u64) -> io::Result<Bucket> {
         let mut bytes = [0; BUCKET];
         // A file that somebody cut off reads as empty.
-        sys::read_at(&self.file, &mut bytes, (bucket + 1) * BUCKET as u64)?;
+        sys::read_at(&self.file(), &mut bytes, (bucket + 1) * BUCKET as u64)?;
         Ok(bytes)
     }
 
@@ -237,7 +291,7 @@ impl Index {
     /// Sets the number of hits; that it cannot be written takes nothing from a hit.
     pub(super) fn set_hits(&self, found: &Found, hits: u8) {
         let at = (found.bucket + 1) * BUCKET as u64 + (SLOTS * 8 + found.at) as u64;
-        let _ = sys::write_at(&self.file, &[hits_byte(found.slot, hits)], at);
+        let _ = sys::write_at(&self.file(), &[hits_byte(found.slot, hits)], at);
     }
 
     /// Runs `change` while no other process changes the buckets of `spot`.
@@ -250,15 +304,19 @@ impl Index {
         let mut guard = self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner);
         let file = match &mut *guard {
             Some(file) => file,
-            none => none.insert(sys::open_or_create(&self.locks.join(format!("index-{stripe:x}")))?),
+            none => {
+                none.insert(sys::open_or_create(&self.root.join("locks").join(format!("index-{stripe:x}")))?)
+            }
         };
         let _held = sys::Flock::new(file)?;
-        change(&mut Locked { index: self, spot })
+        self.follow()?;
+        let exchanged = self.exchanged.load(Ordering::SeqCst);
+        change(&mut Locked { index: self, spot, exchanged })
     }
 
     /// Returns the first bucket from `from` on that may have a used slot: holes of the file have none.
     pub(super) fn next_used(&self, from: u64) -> u64 {
-        match sys::next_data(&self.file, (from + 1) * BUCKET as u64) {
+        match sys::next_data(&self.file(), (from + 1) * BUCKET as u64) {
             Some(at) => (at / BUCKET as u64).saturating_sub(1).max(from),
             None => self.buckets,
         }
@@ -268,13 +326,18 @@ impl Index {
     pub(super) fn scan(&self, from: u64, count: u64) -> io::Result<Vec<Found>> {
         let count = count.min(self.buckets.saturating_sub(from));
         let mut bytes = vec![0; count as usize * BUCKET];
-        sys::read_at(&self.file, &mut bytes, (from + 1) * BUCKET as u64)?;
+        sys::read_at(&self.file(), &mut bytes, (from + 1) * BUCKET as u64)?;
         let buckets = bytes.as_chunks::<BUCKET>().0.iter().zip(from..);
         Ok(buckets.flat_map(|(bytes, bucket)| slots(bytes, bucket).collect::<Vec<_>>()).collect())
     }
 
+    /// Notes that all is done that an exchange of the index asks for.
+    pub(super) fn settled(&self) {
+        self.exchanged.store(false, Ordering::SeqCst);
+    }
+
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file().sync_data()
     }
 }
 
@@ -283,6 +346,16 @@ impl Index {
 pub(super) struct Locked<'a> {
     index: &'a Index,
     spot: &'a Spot,
+    /// Whether the index is another one, until [`Index::settled`] is called.
+    pub(super) exchanged: bool,
+}
+
+/// Where a new slot can be, and which one has to make way for it.
+#[derive(Debug)]
+pub(super) struct Vacancy {
+    bucket: u64,
+    at: usize,
+    pub(super) displaced: Option<Slot>,
 }
 
 impl Locked<'_> {
@@ -302,7 +375,7 @@ impl Locked<'_> {
 
     /// Finds room for a record: a free slot in the emptier bucket, else that of a content, which is only a help, else
     /// the oldest without a hit, else the oldest.
-    pub(super) fn insert(&mut self, position: Position, len: u64) -> io::Result<Found> {
+    pub(super) fn vacancy(&self) -> io::Result<Vacancy> {
         let [first, second] = self.spot.buckets;
         let buckets = [(first, self.index.read(first)?), (second, self.index.read(second)?)];
         let used = |bytes: &Bucket, bucket| slots(bytes, bucket).count();
@@ -311,21 +384,31 @@ impl Locked<'_> {
             _ => buckets[1],
         };
         let free = (0..SLOTS).find(|&at| u64_at(&bytes, at * 8) == 0);
-        let (bucket, at) = free.map_or_else(
-            || {
-                let all = buckets.iter().flat_map(|(bucket, bytes)| slots(bytes, *bucket));
-                let victim = all.min_by_key(|found| {
-                    (found.slot.role() != Use::Content, found.hits > 0, found.slot.position().byte)
-                });
-                victim.map_or((bucket, 0), |found| (found.bucket, found.at))
-            },
-            |at| (bucket, at),
-        );
-        self.write(bucket, at, Slot::new(self.spot, position, len))
+        if let Some(at) = free {
+            return Ok(Vacancy { bucket, at, displaced: None });
+        }
+        let all = buckets.iter().flat_map(|(bucket, bytes)| slots(bytes, *bucket));
+        let victim = all.min_by_key(|found| {
+            (found.slot.role() != Use::Content, found.hits > 0, found.slot.position().byte)
+        });
+        Ok(victim.map_or(Vacancy { bucket, at: 0, displaced: None }, |found| Vacancy {
+            bucket: found.bucket,
+            at: found.at,
+            displaced: Some(found.slot),
+        }))
+    }
+
+    /// Lets a slot lead to a record of `len` bytes at `position`.
+    pub(super) fn fill(&mut self, vacancy: &Vacancy, position: Position, len: u64) -> io::Result<()> {
+        self.write(vacancy.bucket, vacancy.at, Slot::new(self.spot, position, len)).map(drop)
     }
 
     fn write(&mut self, bucket: u64, at: usize, slot: Slot) -> io::Result<Found> {
-        sys::write_at(&self.index.file, &slot.0.to_le_bytes(), (bucket + 1) * BUCKET as u64 + at as u64 * 8)?;
+        sys::write_at(
+            &self.index.file(),
+            &slot.0.to_le_bytes(),
+            (bucket + 1) * BUCKET as u64 + at as u64 * 8,
+        )?;
         Ok(Found { slot, hits: 0, bucket, at })
     }
 }

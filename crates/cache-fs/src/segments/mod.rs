@@ -272,6 +272,8 @@ fn clear(dir: &Path) -> io::Result<()> {
         if item.file_type()?.is_dir() {
             fs::remove_dir_all(item.path())?
         } else {
+            // Processes that have it open find nothing in it from now on.
+            sys::open(&item.path(), true)?.set_len(0)?;
             fs::remove_file(item.path())?
         }
     }

@@ -1,5 +1,6 @@
 //! Look-ups: what the index says is read, and believed if it proves itself.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -95,6 +96,8 @@ pub(super) enum Seen {
     Other,
     /// The segment is gone.
     Gone,
+    /// A record of this key that was replaced, moved or removed.
+    Dead,
     /// What was looked for, and damaged.
     Damaged,
     Right(Record),
@@ -111,18 +114,33 @@ impl Log {
         buffer: &mut Vec<u8>,
     ) -> io::Result<Sight> {
         let spot = self.index.spot(kind, key);
-        let mut evicted = false;
-        let found = self.index.find(&spot, |found| {
+        let (gone, dead) = (Cell::new(None), Cell::new(false));
+        let mut judge = |found: Found| {
+            if gone.get() == Some(found.slot) {
+                return Ok(None);
+            }
             Ok(match self.read_found(&found, kind, key, depth, buffer)? {
                 Seen::Right(record) => Some((found, Some(record))),
                 Seen::Damaged => Some((found, None)),
                 Seen::Other => None,
+                Seen::Dead => {
+                    dead.set(true);
+                    None
+                }
                 Seen::Gone => {
-                    evicted = true;
+                    gone.set(Some(found.slot));
                     None
                 }
             })
-        })?;
+        };
+        let mut found = self.index.find(&spot, &mut judge)?;
+        if found.is_none() && dead.get() && !self.settings.read_only {
+            // Somebody is just replacing or moving it: what they do takes a lock, and is done when that is free.
+            found = self.index.locked(&spot, |locked| locked.find(&mut judge))?;
+        } else if found.is_none() && gone.get().is_some() {
+            // Its slot was read before it moved, and its segment afterwards.
+            found = self.index.find(&spot, &mut judge)?;
+        }
         if found.is_none() && used {
             Tally::count(&self.tally.misses);
         }
@@ -137,7 +155,7 @@ impl Log {
                 self.bury(&spot, &found);
                 Sight::Damaged
             }
-            None if evicted => Sight::Evicted,
+            None if gone.get().is_some() => Sight::Evicted,
             None => Sight::Absent,
         })
     }
@@ -175,8 +193,11 @@ impl Log {
         let Some((file, at)) = self.locate(position)? else { return Ok(Seen::Gone) };
         let read = sys::read_into(&file, buffer, 0, hint.max(HEADER), at)?;
         let Some(header) = self.header_at(position, &buffer[..read]) else { return Ok(Seen::Other) };
-        if header.kind != kind || header.key != *key || header.state != State::Alive {
+        if header.kind != kind || header.key != *key {
             return Ok(Seen::Other);
+        }
+        if header.state != State::Alive {
+            return Ok(Seen::Dead);
         }
         if header.expires != 0 && header.kind == Kind::Raw && header.expires <= self.now() {
             return Ok(Seen::Other);
@@ -186,7 +207,7 @@ impl Log {
             let record = Record { header, meta: 0..0, payload: Payload::Unread };
             return Ok(if there { Seen::Right(record) } else { Seen::Damaged });
         }
-        let whole = header.record_len();
+        let whole = header.written_len();
         if whole > self.segment() {
             return Ok(Seen::Other);
         }

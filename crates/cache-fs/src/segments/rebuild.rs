@@ -24,9 +24,20 @@ pub(super) fn begin(root: &Path, store: u64, slots: u64) -> io::Result<()> {
         .into_iter()
         .all(|class| files::numbers(&root.join("log"), class).is_ok_and(|numbers| numbers.is_empty()));
     if !empty {
-        sys::create(&root.join(MARKER))?.write_all(b"the index is being made anew\n")?;
+        mark(root)?;
+    }
+    // Processes that have it open must not go by what it says of another store.
+    match sys::open(&root.join("index"), true) {
+        Ok(old) => old.set_len(0)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
     }
     Index::create(root, store, slots)
+}
+
+/// Notes that the index lacks what the segments hold.
+pub(super) fn mark(root: &Path) -> io::Result<()> {
+    sys::create(&root.join(MARKER))?.write_all(b"the index is being made anew\n")
 }
 
 impl Log {
@@ -54,6 +65,15 @@ impl Log {
                 let _ = std::fs::remove_file(log.root.join(MARKER));
             }
         });
+    }
+
+    /// Goes over to an index that another process has put into place.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        // What is stored from now on comes after all that the index is still to learn of.
+        self.drop_leases();
+        self.finish_rebuild()?;
+        self.index.settled();
+        Ok(())
     }
 
     /// Fills an index that is being made anew, at once, where something depends on all of it.
@@ -89,26 +109,33 @@ impl Log {
 
     /// Lets the index lead to a record again, unless it leads to a better one of the same key.
     fn restore_slot(&self, item: &Item, position: Position) -> io::Result<()> {
+        let Some(this) = self.read_header(position)? else { return Ok(()) };
+        if this.state == State::Dead {
+            return Ok(());
+        }
         let spot = self.index.spot(item.kind, &item.key);
         self.index.locked(&spot, |locked| {
+            // It may have ended meanwhile, and nobody ends it from here on.
+            let Some(this) = self.read_header(position)?.filter(|this| this.state == State::Alive) else {
+                return Ok(());
+            };
             let own = locked.find(|found| {
                 let header = self.read_header(found.slot.position())?;
                 let same = header.filter(|it| it.kind == item.kind && it.key == item.key);
                 Ok(same.map(|header| (found, header)))
             })?;
             let Some((found, there)) = own else {
-                return locked.insert(position, item.len).map(drop);
+                return self.insert(locked, position, item.len);
             };
             if there.position == position {
                 return Ok(());
             }
-            let Some(this) = self.read_header(position)? else { return Ok(()) };
             match better(&there, &this) {
                 // What lost must not be found by the next rebuild, when what won may be gone.
                 Better::First => self.kill(&this),
                 Better::Second => {
-                    locked.replace(&found, position, item.len)?;
-                    self.kill(&there)
+                    self.kill(&there)?;
+                    locked.replace(&found, position, item.len).map(drop)
                 }
                 Better::Neither => {
                     locked.clear(&found)?;

@@ -129,8 +129,14 @@ pub(super) struct Header {
 impl Header {
     /// Returns the bytes that the record takes in its segment.
     pub(super) fn record_len(&self) -> u64 {
+        aligned(self.written_len())
+    }
+
+    /// Returns the bytes of the record that are written: all but those that align the next one, which may lie beyond the
+    /// end of the file.
+    pub(super) fn written_len(&self) -> u64 {
         let inline = if self.place == Place::Inline { self.payload_len } else { 0 };
-        aligned((HEADER as u64).saturating_add(u64::from(self.meta_len)).saturating_add(inline))
+        (HEADER as u64).saturating_add(u64::from(self.meta_len)).saturating_add(inline)
     }
 
     pub(super) fn encode(&self) -> [u8; HEADER] {

@@ -91,6 +91,13 @@ impl Log {
         Err(io::ErrorKind::StorageFull.into())
     }
 
+    /// Lets what is stored from now on come after all that has been stored.
+    pub(super) fn drop_leases(&self) {
+        for lease in &self.leases {
+            *lease.lock().unwrap_or_else(PoisonError::into_inner) = Lease::default();
+        }
+    }
+
     fn grant(&self, class: Class, len: u64, size: u64, evicting: bool) -> io::Result<Grant> {
         let segment = self.segment();
         let index = self.index.bytes();

@@ -56,6 +56,11 @@ pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Returns whether a file has a name still.
+pub(super) fn is_linked(file: &File) -> io::Result<bool> {
+    Ok(std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) > 0)
+}
+
 /// Reads until `buffer` is full or the file ends; returns how much was read.
 pub(super) fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;

@@ -130,7 +130,7 @@ impl Log {
             let hint = found.slot.len_hint();
             match self.read_record(position, header.kind, &header.key, depth, hint, &mut buffer)? {
                 Seen::Right(record) => visit(Visited::Record(&record, &buffer)),
-                Seen::Other | Seen::Gone => {}
+                Seen::Other | Seen::Gone | Seen::Dead => {}
                 Seen::Damaged => {
                     visit(Visited::Damaged(Some((header.kind, header.key))));
                     self.bury(&self.index.spot(header.kind, &header.key), &found);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use cache_core::{Fingerprint, crc32c};
 
-use super::index::{Found, Locked, Slot, Spot};
+use super::index::{Found, Locked, Slot, Spot, Use};
 use super::read::{Depth, Seen};
 use super::record::{Class, HEADER, Header, Kind, Place, Position, STATE, State, Worth};
 use super::tally::Tally;
@@ -66,6 +66,8 @@ enum Commit {
     Present,
     /// The record that it replaces has a greater position; it has to be written after that.
     Behind(u64),
+    /// The index is another one, which may not know yet what this record replaces.
+    Exchanged,
 }
 
 impl Log {
@@ -108,7 +110,12 @@ impl Log {
         let mut after = 0;
         for _ in 0..ATTEMPTS {
             let file = self.append(&mut header, put, after)?;
-            match self.commit(&spot, &header, put.if_absent)? {
+            let committed = self.commit(&spot, &header, put.if_absent).or_else(|e| {
+                // What was not stored must not be found when the index is made anew.
+                self.kill(&header)?;
+                Err(e)
+            })?;
+            match committed {
                 Commit::Done => {
                     if shared && duplicate.is_none() {
                         self.note_content(&content, &header)?;
@@ -130,6 +137,10 @@ impl Log {
                 Commit::Behind(position) => {
                     self.kill(&header)?;
                     after = position;
+                }
+                Commit::Exchanged => {
+                    self.kill(&header)?;
+                    self.settle()?;
                 }
             }
         }
@@ -237,8 +248,11 @@ impl Log {
     fn commit(&self, spot: &Spot, header: &Header, if_absent: bool) -> io::Result<Commit> {
         let len = header.record_len();
         self.index.locked(spot, |locked| {
+            if locked.exchanged {
+                return Ok(Commit::Exchanged);
+            }
             let Some((found, old)) = self.find_own(locked, header)? else {
-                locked.insert(header.position, len)?;
+                self.insert(locked, header.position, len)?;
                 return Ok(Commit::Done);
             };
             // The index is being made anew, and whoever does it has found this record already.
@@ -254,12 +268,24 @@ impl Log {
             {
                 return Ok(Commit::Behind(Position::unpack(old.version).byte));
             }
-            locked.replace(&found, header.position, len)?;
+            // In this order, so that a process that dies in between leaves none that counts besides the indexed one.
             if let Some(old) = old {
                 self.kill(&old)?;
             }
+            locked.replace(&found, header.position, len)?;
             Ok(Commit::Done)
         })
+    }
+
+    /// Lets the index lead to a record. What has to make way for it is found no more, and so must end.
+    pub(super) fn insert(&self, locked: &mut Locked<'_>, position: Position, len: u64) -> io::Result<()> {
+        let vacancy = locked.vacancy()?;
+        if let Some(slot) = vacancy.displaced.filter(|slot| slot.role() != Use::Content)
+            && let Some(header) = self.read_header(slot.position())?
+        {
+            self.kill(&header)?;
+        }
+        locked.fill(&vacancy, position, len)
     }
 
     /// Returns the slot of the same key, with the record that it leads to if that is alive.
@@ -289,7 +315,14 @@ impl Log {
 
     /// Lets the index know where this content is. It is a help only: that two do it at once matters to nobody.
     fn note_content(&self, spot: &Spot, header: &Header) -> io::Result<()> {
-        self.index.locked(spot, |locked| locked.insert(header.position, header.record_len()).map(drop))
+        self.index.locked(spot, |locked| {
+            let vacancy = locked.vacancy()?;
+            // What is found under its key matters more.
+            if vacancy.displaced.is_some_and(|slot| slot.role() != Use::Content) {
+                return Ok(());
+            }
+            locked.fill(&vacancy, header.position, header.record_len())
+        })
     }
 
     /// Marks a record as dead, so that no index that is made anew leads to it.
@@ -314,8 +347,8 @@ impl Log {
         let _ = self.index.locked(spot, |locked| {
             let same = locked.find(|found| Ok((found.slot == seen.slot).then_some(found)))?;
             if let Some(found) = same {
-                locked.clear(&found)?;
                 self.set_state(seen.slot.position(), State::Dead)?;
+                locked.clear(&found)?;
             }
             Ok(())
         });
@@ -323,18 +356,48 @@ impl Log {
 
     /// Removes the record under `key` and returns whether there was one.
     pub(crate) fn remove(&self, kind: Kind, key: &[u8; 32]) -> io::Result<bool> {
-        // A rebuild that comes by later would bring it back.
-        self.finish_rebuild()?;
         let spot = self.index.spot(kind, key);
-        let mut freed = Vec::new();
-        let removed = self.index.locked(&spot, |locked| {
+        for _ in 0..ATTEMPTS {
+            // A rebuild that comes by later would bring it back.
+            self.finish_rebuild()?;
+            let mut freed = Vec::new();
+            let removed = self.remove_indexed(kind, key, &spot, &mut freed)?;
+            for (class, len) in freed {
+                self.unbook_large(class, super::large::disk_len(len));
+            }
+            if let Some(removed) = removed {
+                return Ok(removed);
+            }
+            self.settle()?;
+        }
+        Err(super::control::made_anew())
+    }
+
+    /// Removes what the index knows; nothing if that is another one than at the last change.
+    fn remove_indexed(
+        &self,
+        kind: Kind,
+        key: &[u8; 32],
+        spot: &Spot,
+        freed: &mut Vec<(Class, u64)>,
+    ) -> io::Result<Option<bool>> {
+        self.index.locked(spot, |locked| {
+            if locked.exchanged {
+                return Ok(None);
+            }
             let mut removed = false;
             loop {
                 let own = locked.find(|found| {
                     let header = self.read_header(found.slot.position())?;
-                    Ok(header.filter(|it| it.kind == kind && it.key == *key).map(|header| (found, header)))
+                    // A record that cannot be read here may be read by a process that has its file open since long.
+                    let own = header.as_ref().is_none_or(|it| it.kind == kind && it.key == *key);
+                    Ok(own.then_some((found, header)))
                 })?;
-                let Some((found, header)) = own else { return Ok(removed) };
+                let Some((found, header)) = own else { return Ok(Some(removed)) };
+                let Some(header) = header else {
+                    locked.clear(&found)?;
+                    continue;
+                };
                 removed |= header.state == State::Alive && self.is_there(&header);
                 self.kill(&header)?;
                 locked.clear(&found)?;
@@ -342,11 +405,7 @@ impl Log {
                     freed.push((header.position.class, header.payload_len));
                 }
             }
-        })?;
-        for (class, len) in freed {
-            self.unbook_large(class, super::large::disk_len(len));
-        }
-        Ok(removed)
+        })
     }
 
     /// Returns whether there is a record under `key`, and counts that as a use if `used`.
@@ -388,8 +447,11 @@ impl Log {
         let moved = self.index.locked(spot, |locked| {
             let same = locked.find(|found| Ok((found.slot == slot).then_some(found)))?;
             let Some(found) = same else { return Ok(None) };
+            // One after the other, so that a process that dies in between leaves none that counts and is not indexed.
+            self.kill(old)?;
+            let moved = locked.replace(&found, new.position, len)?;
             self.set_state(new.position, State::Alive)?;
-            locked.replace(&found, new.position, len).map(Some)
+            Ok(Some(moved))
         })?;
         if is_shared(old.kind) && moved.is_some() {
             let content = self.index.content_spot(old.fingerprint.to_bytes(), old.payload_len);
