@@ -7,7 +7,9 @@
 //!   file or a seal is deleted under open handles; and nothing is missing that was not evicted.
 //! - A damaged or exchanged segment, and a damaged index, hide records from those who would end them when their keys are
 //!   stored again or removed. So of each key, the value that counted when the damage was done may come back later (when the
-//!   index is made anew); one that had ended before may not.
+//!   index is made anew); one that had ended before may not. Where segments were
+//!   exchanged under open handles, this goes for what is put through these handles too: they write to what has become
+//!   another file.
 //! - The byte that tells whether a record counts is in no checksum. Somebody who writes exactly "alive" there could bring
 //!   an ended value of the same key back. Random damage does that once in 255 times that it hits just this byte; it is not
 //!   done here.
@@ -180,6 +182,8 @@ struct Model {
     damaged: bool,
     /// A file was deleted that is made anew when the store is opened.
     lost: bool,
+    /// Segments were exchanged under open handles, which from then on do not see the same files.
+    swapped: bool,
 }
 
 impl Model {
@@ -220,7 +224,12 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
         match step {
             Step::Put { handle, key: number, value } => {
                 match handles[handle].put(&key(number), &bytes(value)) {
-                    Ok(()) => drop(model.values.insert(number, value)),
+                    Ok(()) => {
+                        model.values.insert(number, value);
+                        if model.swapped {
+                            model.note_damage();
+                        }
+                    }
                     // A store that lost its files under an open handle may say so; nothing has changed then.
                     Err(e) => prop_assert!(model.damaged || model.lost, "{}", e),
                 }
@@ -249,7 +258,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::ReopenAll => {
                 handles.clear();
                 handles.extend((0..HANDLES).map(|_| open(dir.path(), &clock)));
-                model.lost = false;
+                (model.lost, model.swapped) = (false, false);
                 for number in 0..KEYS {
                     model.check(&handles[number as usize % HANDLES], number, &mut buffer)?;
                 }
@@ -299,6 +308,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 }
                 let (one, other) = (&files[one % files.len()], &files[other % files.len()]);
                 model.note_damage();
+                model.swapped = true;
                 let aside = root.join("aside");
                 fs::rename(one, &aside).unwrap();
                 if one != other {

@@ -1,6 +1,7 @@
 //! What is in a segment: found by walking along its records, or told by its seal.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 
 use cache_core::crc32c;
@@ -98,21 +99,36 @@ impl Log {
         )
     }
 
-    /// Returns the records of a segment: by its seal, else by walking along.
+    /// Returns the records of a segment: by its seal, and by walking along where that tells of none. A process that has
+    /// leased a piece long ago may have written there after the seal was made.
     pub(super) fn items(&self, class: Class, number: u64) -> io::Result<Vec<Item>> {
         let path = self.files.path(class, number).with_extension("seal");
-        match read(&path, self.control.constant.store, self.segment()) {
-            Some(items) => Ok(items),
-            None => self.walk(class, number),
+        let sealed = read(&path, self.control.constant.store, self.segment()).unwrap_or_default();
+        let (mut items, mut end) = (Vec::with_capacity(sealed.len()), 0);
+        for item in sealed {
+            let next = item.offset + item.len;
+            items.extend(self.walk_within(class, number, end..item.offset)?);
+            items.push(item);
+            end = next.max(end);
         }
+        items.extend(self.walk_within(class, number, end..self.segment())?);
+        Ok(items)
     }
 
-    /// Walks along a segment. Leases leave gaps of zeros, and writers that died leave worse: where no record begins, the
-    /// next one is looked for.
-    pub(super) fn walk(&self, class: Class, number: u64) -> io::Result<Vec<Item>> {
-        let Some(file) = self.files.get(class, number)? else { return Ok(Vec::new()) };
-        let (start, segment) = (number * self.segment(), self.segment());
-        let (mut items, mut offset) = (Vec::new(), 0);
+    /// Walks along a segment.
+    fn walk(&self, class: Class, number: u64) -> io::Result<Vec<Item>> {
+        self.walk_within(class, number, 0..self.segment())
+    }
+
+    /// Walks along a part of a segment. Leases leave gaps of zeros, and writers that died leave worse: where no record
+    /// begins, the next one is looked for.
+    fn walk_within(&self, class: Class, number: u64, part: Range<u64>) -> io::Result<Vec<Item>> {
+        let (mut items, mut offset) = (Vec::new(), part.start);
+        if part.end.saturating_sub(offset) < HEADER as u64 {
+            return Ok(items);
+        }
+        let Some(file) = self.files.get(class, number)? else { return Ok(items) };
+        let (start, segment) = (number * self.segment(), part.end);
         let mut window = vec![0; WINDOW];
         while offset + HEADER as u64 <= segment {
             let position = Position { class, byte: start + offset };

@@ -58,7 +58,7 @@ pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
 
 /// Returns whether a file has a name still.
 pub(super) fn is_linked(file: &File) -> io::Result<bool> {
-    Ok(std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) > 0)
+    Ok(rustix::fs::fstat(file)?.st_nlink > 0)
 }
 
 /// Reads until `buffer` is full or the file ends; returns how much was read.
