@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::measure::Million;
 use crate::peers::{FILES, Kind, Peer, ROOMY, Result};
 use crate::samples::Samples;
 
@@ -24,6 +25,8 @@ pub(crate) struct Results {
     /// Bytes on disk and bytes written for values that are there already.
     pub(crate) duplicates_disk: Option<i64>,
     pub(crate) duplicates_written: Option<u64>,
+    /// Of our own store.
+    pub(crate) filled: Option<Million>,
 }
 
 /// Open and first get.

@@ -76,6 +76,7 @@ pub(crate) fn all(contenders: &Contenders, hits: &[Hits]) -> Vec<Goal> {
         goal("duplicates: no payload written again", judge.duplicates()),
         goal("index ≤ 24 bytes an entry on disk", judge.index()),
         goal("index: no memory in the process", judge.memory()),
+        goal("no pause over 50 ms while evicting from 1 million", judge.pause()),
         goal("hit ratio with scans ≥ quick_cache − 2 points, ≥ LRU + 8 points", judge.hits()),
     ]
 }
@@ -174,6 +175,12 @@ impl Judge<'_> {
         let more = large.saturating_sub(small);
         let why = format!("{} KiB more with {entries} than with 1 thousand", more >> 10);
         Some((Outcome::of(more <= MEMORY_NOISE, false), why))
+    }
+
+    fn pause(&self) -> Option<(Outcome, String)> {
+        let filled = self.ours()?.filled.as_ref()?;
+        let longest = filled.longest_put.max(filled.longest_get).max(filled.evict_tenth).as_secs_f64() * 1e3;
+        Some((Outcome::of(longest <= 50.0, false), format!("{longest:.1} ms at most")))
     }
 
     fn hits(&self) -> Option<(Outcome, String)> {

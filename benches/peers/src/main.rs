@@ -101,6 +101,9 @@ fn bench(cli: &Cli) -> Result<bool> {
     }
     let hits: Vec<Hits> = hits::run(scratch.path(), &plan, contenders.has(peers::SEGMENTS))?;
     println!("\n{}", report::table(&contenders, &plan));
+    if let Some(million) = contenders.get(peers::SEGMENTS).and_then(|ours| ours.filled.as_ref()) {
+        println!("\n{}", report::million(million));
+    }
     println!("\n{}", report::hits(&hits, &plan));
     let goals = goals::all(&contenders, &hits);
     println!("\n{}", goals::lines(&goals));

@@ -1,7 +1,9 @@
 //! All measurements as one table.
 
+use std::time::Duration;
+
 use crate::contender::{Contenders, Opens, Results};
-use crate::measure::{Hits, duplicates};
+use crate::measure::{Hits, Million, duplicates};
 use crate::plan::{CACHED_PART, PROCESSES, Plan, READS_PER_SCAN};
 use crate::samples::Samples;
 
@@ -137,6 +139,23 @@ fn aligned(lines: &[Vec<String>]) -> String {
     text.join("\n")
 }
 
+pub(crate) fn million(million: &Million) -> String {
+    let millis = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
+    [
+        "segments with a million small entries".to_owned(),
+        format!("  open and count for stats      {}", millis(million.stats)),
+        format!(
+            "  evict a tenth                 {}, {:.0} MB went",
+            millis(million.evict_tenth),
+            million.evicted as f64 / MB
+        ),
+        format!("  longest put while evicting    {}", millis(million.longest_put)),
+        format!("  longest get while evicting    {}", millis(million.longest_get)),
+        format!("  memory for all of that        {} KiB", million.memory >> 10),
+    ]
+    .join("\n")
+}
+
 pub(crate) fn hits(hits: &[Hits], plan: &Plan) -> String {
     let mut lines = vec![format!(
         "hit ratio of a cache for 1/{CACHED_PART} of the bytes, {} reads; with one insert that is never read for {READS_PER_SCAN} reads",
@@ -145,7 +164,8 @@ pub(crate) fn hits(hits: &[Hits], plan: &Plan) -> String {
     for cache in hits {
         let disk = cache.disk.as_ref().map_or_else(String::new, |disk| {
             let (most, limit) = (disk.most as f64 / MB, disk.limit as f64 / MB);
-            format!("   took at most {most:.1} MB of {limit:.1} MB")
+            let held = disk.held_bytes as f64 / MB;
+            format!("   took at most {most:.1} MB of {limit:.1} MB, held {held:.1} MB of values at the end")
         });
         lines.push(format!(
             "  {:<14}{:>6.1} %   with scans {:>6.1} %{disk}",

@@ -25,6 +25,8 @@ pub(crate) struct Disk {
     /// Most bytes that it was seen to take, of the limit.
     pub(crate) most: u64,
     pub(crate) limit: u64,
+    /// Bytes of the values that are there at the end of the run without scans.
+    pub(crate) held_bytes: u64,
     /// Bytes of the index for each entry that the full cache holds.
     pub(crate) index: f64,
 }
@@ -51,7 +53,7 @@ pub(crate) fn run(scratch: &Path, plan: &Plan, ours: bool) -> Result<Vec<Hits>> 
     let mut all = Vec::new();
     if ours {
         let kind = peers::find(peers::SEGMENTS)?;
-        let (mut most, mut index) = (0, 0.0);
+        let (mut most, mut held_bytes, mut index) = (0, 0, 0.0);
         let mut ratio = |scans| {
             let dir = scratch.join("hits");
             fs::create_dir(&dir)?;
@@ -62,14 +64,20 @@ pub(crate) fn run(scratch: &Path, plan: &Plan, ours: bool) -> Result<Vec<Hits>> 
             most = most.max(stored.most);
             if !scans {
                 let bytes = usage::disk_of(&dir, &|name| name == INDEX)?;
-                index = bytes as f64 / stored.held(plan.policy_values)? as f64;
+                let (held, of_values) = stored.held(plan.policy_values)?;
+                (held_bytes, index) = (of_values, bytes as f64 / held as f64);
             }
             drop(stored);
             fs::remove_dir_all(&dir)?;
             ratio
         };
         let (zipf, with_scans) = (ratio(false)?, ratio(true)?);
-        all.push(Hits { name: kind.name, zipf, with_scans, disk: Some(Disk { most, limit, index }) });
+        all.push(Hits {
+            name: kind.name,
+            zipf,
+            with_scans,
+            disk: Some(Disk { most, limit, held_bytes, index }),
+        });
     }
     let quick = |scans| {
         let cache = quick_cache::unsync::Cache::with_weighter(items, limit, Bytes);
@@ -117,13 +125,16 @@ struct Stored<'a> {
 }
 
 impl Stored<'_> {
-    /// Returns how many of the values are there.
-    fn held(&mut self, values: u64) -> Result<u64> {
-        let mut held = 0;
+    /// Returns how many of the values are there, and their bytes.
+    fn held(&mut self, values: u64) -> Result<(u64, u64)> {
+        let (mut held, mut bytes) = (0, 0);
         for id in 0..values {
-            held += u64::from(self.get(id)?);
+            if self.get(id)? {
+                held += 1;
+                bytes += workload::len(id) as u64;
+            }
         }
-        Ok(held)
+        Ok((held, bytes))
     }
 }
 

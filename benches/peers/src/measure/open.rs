@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::wrong;
+use super::{million, wrong};
 use crate::contender::{Contender, Contenders, Opens};
-use crate::peers::{self, ROOMY, Result};
+use crate::peers::{self, ROOMY, Result, SEGMENTS};
 use crate::plan::{MILLION, Plan, THOUSAND};
 use crate::rng::Rng;
 use crate::usage;
@@ -39,6 +39,9 @@ pub(crate) fn run_million(contenders: &mut Contenders, plan: &Plan) {
         for _ in 0..plan.opens {
             let id = rng.below(MILLION);
             once(contender.kind.name, &small, true, id, &mut contender.results.million)?;
+        }
+        if contender.kind.name == SEGMENTS {
+            contender.results.filled = Some(million::run(&small)?);
         }
         fs::remove_dir_all(&small)?;
         rustix::fs::sync();

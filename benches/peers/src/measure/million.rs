@@ -1,0 +1,88 @@
+//! Our store of a million entries: what it costs to look at it, and to evict from it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cache_fs::{FsStore, Layout, Options, SegmentOptions, Segments};
+
+use crate::peers::Result;
+use crate::plan::MILLION;
+use crate::rng::Rng;
+use crate::usage;
+use crate::workload::{self, SEED, Values};
+
+/// Puts into the full store. They are as much as is evicted for them.
+const PUTS: u64 = 200_000;
+/// So many gets for each of those puts.
+const GETS_PER_PUT: u64 = 2;
+
+/// What was measured.
+pub(crate) struct Million {
+    /// Counts all that `vitte-cache stats` shows.
+    pub(crate) stats: Duration,
+    /// The put that found the store a tenth over its limit.
+    pub(crate) evict_tenth: Duration,
+    /// Bytes that went then.
+    pub(crate) evicted: u64,
+    /// Memory of this process that it takes more than before, with the store open and after all of it.
+    pub(crate) memory: u64,
+    /// The longest operations of those that ran while the store was full.
+    pub(crate) longest_put: Duration,
+    pub(crate) longest_get: Duration,
+}
+
+/// Works on the store of a million small entries in `dir`.
+pub(crate) fn run(dir: &Path) -> Result<Million> {
+    let mut values = Values::new();
+    let mut buffer = Vec::with_capacity(1 << 20);
+    let memory = usage::memory().unwrap_or(0);
+    let stats = stats(dir)?;
+    let before = usage::disk(dir)?;
+    let mut options = SegmentOptions::default();
+    options.max_bytes = Some(before / 10 * 9);
+    let segments = Segments::open(dir, options)?;
+    let mut put = |n: u64| -> Result<Duration> {
+        let (key, value) = (workload::key(workload::scanned(n)), values.small(workload::scanned(n)));
+        let start = Instant::now();
+        segments.put(&key, value)?;
+        Ok(start.elapsed())
+    };
+    // Room is made when a lease of the log is used up, which one small value need not be the one to do.
+    let (mut puts, mut evict_tenth) = (0, Duration::ZERO);
+    while segments.counters().reclaimed == 0 && puts < PUTS {
+        evict_tenth = put(puts)?;
+        puts += 1;
+    }
+    let evicted = before.saturating_sub(usage::disk(dir)?);
+    let mut rng = Rng::new(SEED ^ 7);
+    let (mut longest_put, mut longest_get) = (Duration::ZERO, Duration::ZERO);
+    let checker = Values::new();
+    for n in puts..puts + PUTS {
+        longest_put = longest_put.max(put(n)?);
+        for _ in 0..GETS_PER_PUT {
+            let id = rng.below(MILLION);
+            let key = workload::key(id);
+            let start = Instant::now();
+            let found = segments.get_into(&key, &mut buffer)?;
+            longest_get = longest_get.max(start.elapsed());
+            if found.is_some_and(|found| !checker.is_small(id, found)) {
+                return Err(format!("returned a wrong value for entry {id} while evicting").into());
+            }
+        }
+    }
+    let memory = usage::memory().unwrap_or(0).saturating_sub(memory);
+    Ok(Million { stats, evict_tenth, evicted, memory, longest_put, longest_get })
+}
+
+fn stats(dir: &Path) -> Result<Duration> {
+    let options = Options { layout: Layout::Segments, ..Options::default() };
+    let start = Instant::now();
+    let stats = FsStore::open(dir, options)?.segment_stats()?;
+    let took = start.elapsed();
+    let live = stats.map_or(0, |stats| stats.live_slots);
+    // Two full buckets lose a key; at this load that is rare.
+    if live < MILLION / 100 * 99 {
+        return Err(format!("the store of a million entries holds {live}").into());
+    }
+    Ok(took)
+}
