@@ -24,7 +24,7 @@ use common::{content, entry_with, key};
 use filesystem::suits_segments;
 
 /// Every layout passes every test of this file.
-const LAYOUTS: [Layout; 1] = [Layout::Files];
+const LAYOUTS: [Layout; 2] = [Layout::Files, Layout::Segments];
 /// Limit of the stores that several processes fill, in bytes: small, so that there is always something to evict.
 const LIMIT: u64 = 8 << 20;
 /// Size of an image of a file system, in bytes. It is sparse; xfs does not do with less than 300 MB.

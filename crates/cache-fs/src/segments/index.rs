@@ -224,9 +224,9 @@ impl Index {
         }
     }
 
-    /// Returns the bytes that the index can grow to.
+    /// Returns the bytes that the index takes on the disk: pages without a slot are holes.
     pub(super) fn bytes(&self) -> u64 {
-        (self.buckets + 1) * BUCKET as u64
+        self.file().metadata().map_or(0, |meta| super::files::blocks(&meta))
     }
 
     pub(super) fn buckets(&self) -> u64 {

@@ -62,7 +62,7 @@ const MAX_INLINE: u64 = 256 << 10;
 /// Bytes on disk for which the index has a slot. Entries have about 11 KB on average and need two slots.
 const BYTES_PER_SLOT: u64 = 4608;
 /// Size that the index is made for if there is no limit.
-const UNLIMITED: u64 = 100 << 30;
+const UNLIMITED: u64 = 20 << 30;
 /// How long a put waits for another process that makes room.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -119,8 +119,15 @@ impl Log {
             None => create_control(root, &settings)?,
         };
         let store = control.constant.store;
+        // An index that was made for a much larger limit would leave no room for anything else.
+        let limit = settings.max_bytes.unwrap_or(u64::MAX);
         let index = match Index::open(root, store, writable)? {
-            Some(index) => index,
+            Some(index) if !writable || index.bytes() <= limit / 2 => index,
+            Some(_) => {
+                rebuild::replace(root, store, slots_for(&settings))?;
+                Index::open(root, store, writable)?
+                    .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the index cannot be made"))?
+            }
             None if !writable => return Ok(None),
             None => {
                 rebuild::begin(root, store, slots_for(&settings))?;

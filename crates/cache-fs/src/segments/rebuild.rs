@@ -20,6 +20,17 @@ pub(super) fn begin(root: &Path, store: u64, slots: u64) -> io::Result<()> {
     if Index::open(root, store, true)?.is_some() {
         return Ok(());
     }
+    fill_later(root, store, slots)
+}
+
+/// Puts an empty index into the place of the one that is there, to be filled.
+pub(super) fn replace(root: &Path, store: u64, slots: u64) -> io::Result<()> {
+    let lock = sys::open(&root.join("locks").join("evict"), true)?;
+    let _held = sys::Flock::new(&lock)?;
+    fill_later(root, store, slots)
+}
+
+fn fill_later(root: &Path, store: u64, slots: u64) -> io::Result<()> {
     let empty = Class::ALL
         .into_iter()
         .all(|class| files::numbers(&root.join("log"), class).is_ok_and(|numbers| numbers.is_empty()));

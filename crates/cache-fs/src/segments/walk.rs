@@ -23,7 +23,7 @@ pub struct SegmentStats {
     pub main_segments: u64,
     /// Bytes of payloads that are files of their own.
     pub large_bytes: u64,
-    /// Bytes that the index can grow to.
+    /// Bytes that the index takes on the disk.
     pub index_bytes: u64,
     /// Slots of the index that lead to a record which is there.
     pub live_slots: u64,
