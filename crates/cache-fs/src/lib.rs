@@ -72,6 +72,7 @@ mod filesystem;
 #[cfg(unix)]
 mod logged;
 mod marker;
+mod migrate;
 mod options;
 mod place;
 mod report;
@@ -81,7 +82,10 @@ mod store;
 mod trust;
 
 pub use options::{DEFAULT_PROTECT, Durability, Layout, Options};
-pub use report::{Blob, Content, GcReport, Lookup, Note, Usage, VerifyProgress, VerifyReport};
+pub use report::{
+    Blob, Content, GcReport, Lookup, MigrateProgress, MigrateReport, Note, Usage, VerifyProgress,
+    VerifyReport,
+};
 #[cfg(unix)]
 pub use segments::{Counters, SegmentOptions, SegmentStats, Segments};
 pub use store::FsStore;

@@ -147,6 +147,36 @@ pub struct VerifyProgress {
     pub bytes: u64,
 }
 
+/// What a move from one layout to the other did, or would do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MigrateReport {
+    /// Entries that were copied.
+    pub entries: u64,
+    /// Blobs that were copied.
+    pub blobs: u64,
+    /// Bytes of their content.
+    pub bytes: u64,
+    /// Entries and blobs that were damaged or incomplete, and are gone.
+    pub unusable: u64,
+    /// Entries and blobs for which there was no room, and which are gone.
+    pub did_not_fit: u64,
+    /// Entries and blobs that were copied and had to make room for others.
+    pub evicted: u64,
+}
+
+/// How far a move from one layout to the other has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MigrateProgress {
+    /// Entries and blobs done.
+    pub done: u64,
+    /// Entries and blobs in all.
+    pub of: u64,
+    /// Bytes copied.
+    pub bytes: u64,
+}
+
 /// A file of the store, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -271,6 +271,11 @@ impl FsStore {
         }
     }
 
+    /// Calls `visit` with the digest and length of every blob.
+    pub(crate) fn each_blob(&self, visit: &mut dyn FnMut(Digest, u64) -> Result<()>) -> Result<()> {
+        engine!(self, it => it.each_blob(visit))
+    }
+
     /// Returns the engine, for the trait.
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cache_core::{Error, Event, Key, ListFilter, Listed, Namespace, Page, Result};
+use cache_core::{Digest, Error, Event, Key, ListFilter, Listed, Namespace, Page, Result};
 
 use super::Files;
 use super::address::{Address, Space};
@@ -69,6 +69,18 @@ impl Files {
             files.filter_map(|file| Address::parse(space, shard, file.ok()?.file_name().to_str()?)).collect();
         addresses.sort_unstable_by_key(|address| address.id);
         Ok(addresses)
+    }
+
+    /// Calls `visit` with the digest and length of every blob.
+    pub(crate) fn each_blob(&self, visit: &mut dyn FnMut(Digest, u64) -> Result<()>) -> Result<()> {
+        for shard in 0..=u8::MAX {
+            for digest in self.blobs_of(shard)?.iter().filter_map(Address::digest) {
+                if let Some(len) = self.blob_len(&digest) {
+                    visit(digest, len)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes every entry of a namespace; returns how many.
