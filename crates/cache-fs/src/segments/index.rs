@@ -373,9 +373,10 @@ impl Locked<'_> {
         self.write(found.bucket, found.at, Slot(0)).map(drop)
     }
 
-    /// Finds room for a record: a free slot in the emptier bucket, else that of a content, which is only a help, else
-    /// the oldest without a hit, else the oldest.
-    pub(super) fn vacancy(&self) -> io::Result<Vacancy> {
+    /// Finds room for a record: a free slot in the emptier bucket, else that of the oldest memory of what was evicted, else
+    /// that of a content, which is only a help, else the oldest without a hit, else the oldest. `age` says by how many bytes
+    /// a position lies behind the beginning of its log; what is evicted lies before it.
+    pub(super) fn vacancy(&self, age: impl Fn(Position) -> i64) -> io::Result<Vacancy> {
         let [first, second] = self.spot.buckets;
         let buckets = [(first, self.index.read(first)?), (second, self.index.read(second)?)];
         let used = |bytes: &Bucket, bucket| slots(bytes, bucket).count();
@@ -389,12 +390,13 @@ impl Locked<'_> {
         }
         let all = buckets.iter().flat_map(|(bucket, bytes)| slots(bytes, *bucket));
         let victim = all.min_by_key(|found| {
-            (found.slot.role() != Use::Content, found.hits > 0, found.slot.position().byte)
+            let age = age(found.slot.position());
+            (age >= 0, found.slot.role() != Use::Content, age >= 0 && found.hits > 0, age)
         });
         Ok(victim.map_or(Vacancy { bucket, at: 0, displaced: None }, |found| Vacancy {
             bucket: found.bucket,
             at: found.at,
-            displaced: Some(found.slot),
+            displaced: (age(found.slot.position()) >= 0).then_some(found.slot),
         }))
     }
 

@@ -60,7 +60,7 @@ const SEGMENTS: u64 = 32;
 /// Payloads above this many bytes are files of their own: they can be cloned, mapped and sent without a copy.
 const MAX_INLINE: u64 = 256 << 10;
 /// Bytes on disk for which the index has a slot. Entries have about 11 KB on average and need two slots.
-const BYTES_PER_SLOT: u64 = 4608;
+const BYTES_PER_SLOT: u64 = 4864;
 /// Size that the index is made for if there is no limit.
 const UNLIMITED: u64 = 20 << 30;
 /// How long a put waits for another process that makes room.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use cache_core::{Fingerprint, crc32c};
 
@@ -279,13 +280,19 @@ impl Log {
 
     /// Lets the index lead to a record. What has to make way for it is found no more, and so must end.
     pub(super) fn insert(&self, locked: &mut Locked<'_>, position: Position, len: u64) -> io::Result<()> {
-        let vacancy = locked.vacancy()?;
+        let vacancy = locked.vacancy(|position| self.age(position))?;
         if let Some(slot) = vacancy.displaced.filter(|slot| slot.role() != Use::Content)
             && let Some(header) = self.read_header(slot.position())?
         {
             self.kill(&header)?;
         }
         locked.fill(&vacancy, position, len)
+    }
+
+    /// Returns by how many bytes a position lies behind the beginning of its log, as far as this process knows.
+    fn age(&self, position: Position) -> i64 {
+        let oldest = self.oldest[position.class as usize].load(Ordering::Relaxed);
+        position.byte as i64 - (oldest * self.segment()) as i64
     }
 
     /// Returns the slot of the same key, with the record that it leads to if that is alive.
@@ -316,7 +323,7 @@ impl Log {
     /// Lets the index know where this content is. It is a help only: that two do it at once matters to nobody.
     fn note_content(&self, spot: &Spot, header: &Header) -> io::Result<()> {
         self.index.locked(spot, |locked| {
-            let vacancy = locked.vacancy()?;
+            let vacancy = locked.vacancy(|position| self.age(position))?;
             // What is found under its key matters more.
             if vacancy.displaced.is_some_and(|slot| slot.role() != Use::Content) {
                 return Ok(());
