@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{Observers, Policy};
-use cache_fs::{FsStore, Options};
+use cache_fs::{FsStore, Layout, Options};
 use cache_run::access::AccessLog;
 
 use crate::config::Config;
@@ -92,7 +92,22 @@ pub(crate) fn is_write_protected(_: &Path) -> bool {
 
 /// Returns how the settings want the cache in `dir` to be opened.
 pub(crate) fn options(config: &Config, dir: &Path) -> Options {
-    Options { policy: policy(config, dir), trust_dir: config.switch(Id::TrustDir), ..Options::default() }
+    let layout = layout(config.word(Id::Layout));
+    Options {
+        policy: policy(config, dir),
+        trust_dir: config.switch(Id::TrustDir),
+        layout,
+        ..Options::default()
+    }
+}
+
+/// Returns the layout that `word` names.
+pub(crate) fn layout(word: &str) -> Layout {
+    match word {
+        "files" => Layout::Files,
+        "segments" => Layout::Segments,
+        _ => Layout::Auto,
+    }
 }
 
 /// Returns the limits if anybody named one; the others are those of the disk.

@@ -12,6 +12,7 @@ use cache_run::human;
 pub(crate) enum Id {
     Dir,
     TrustDir,
+    Layout,
     Namespace,
     MaxSize,
     MaxEntries,
@@ -117,6 +118,17 @@ pub(crate) const TABLE: &[Setting] = &[
         default: "false",
         files: Files::User,
         doc: "Use the directory even if it belongs to another user or everybody may write to it.",
+    },
+    Setting {
+        id: Id::Layout,
+        key: "layout",
+        env: "VITTE_CACHE_LAYOUT",
+        flag: None,
+        kind: Kind::Choice(&["auto", "files", "segments"]),
+        default: "auto",
+        files: Files::User,
+        doc: "How the cache lies in its directory. `auto` means what is there already, and for a new cache segments if \
+              the file system suits them; `vitte-cache migrate` moves from one to the other.",
     },
     Setting {
         id: Id::Namespace,

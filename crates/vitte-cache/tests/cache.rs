@@ -310,6 +310,7 @@ fn limits_hold() {
     for number in 0..20_u32 {
         // What was just written is protected for a minute, so room may be refused; more than the limit is never taken.
         let _ = cache.put(number.to_le_bytes(), &vec![number as u8; 30_000]);
+        // A limit this small means one file per entry.
         let bytes: u64 =
             files(&dir.join("files-v1/entries")).iter().map(|file| file.metadata().unwrap().len()).sum();
         assert!(bytes <= 300_000, "{bytes}");

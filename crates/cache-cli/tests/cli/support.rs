@@ -15,6 +15,7 @@ pub(crate) struct Place {
     pub(crate) root: PathBuf,
     pub(crate) work: PathBuf,
     pub(crate) cache: PathBuf,
+    layout: Option<&'static str>,
 }
 
 /// A finished command.
@@ -56,7 +57,12 @@ impl Place {
         let root = dir.path().canonicalize().unwrap();
         let (work, cache) = (root.join("work"), root.join("cache"));
         fs::create_dir(&work).unwrap();
-        Self { _dir: dir, root, work, cache }
+        Self { _dir: dir, root, work, cache, layout: None }
+    }
+
+    /// The same with one file per entry and per blob, for tests that look at them.
+    pub(crate) fn of_files() -> Self {
+        Self { layout: Some("files"), ..Self::new() }
     }
 
     pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
@@ -67,7 +73,9 @@ impl Place {
         }
         let home = &self.root;
         command.env("HOME", home).env("USERPROFILE", home).env("APPDATA", home).env("LOCALAPPDATA", home);
-        command.env("VITTE_CACHE_DIR", &self.cache);
+        command
+            .env("VITTE_CACHE_DIR", &self.cache)
+            .envs(self.layout.map(|layout| ("VITTE_CACHE_LAYOUT", layout)));
         command
     }
 

@@ -165,8 +165,9 @@ fn modification_times_on_request() {
 fn hard_links_on_request_are_read_only() {
     use std::os::unix::fs::MetadataExt;
     let lab = Lab::new();
+    // Large enough to have a file of its own in the cache, whatever its layout.
     lab.write("in", "x");
-    let (flags, script) = (["-i", "in", "-o", "out", "--restore", "hardlink-ro"], "echo 1 > out");
+    let (flags, script) = (["-i", "in", "-o", "out", "--restore", "hardlink-ro"], "head -c 400000 /dev/zero > out");
     lab.sh(&flags, script).expect("miss");
     fs::remove_file(lab.path("out")).unwrap();
     lab.sh(&flags, script).expect("hit");
@@ -175,7 +176,7 @@ fn hard_links_on_request_are_read_only() {
     // The command itself writes in place, and gets a file of its own for that.
     lab.write("in", "y");
     lab.sh(&flags, script).expect("miss");
-    assert_eq!((mode(&lab.path("out")), lab.read("out")), (0o644, "1\n".to_owned()));
+    assert_eq!((mode(&lab.path("out")), lab.read("out")), (0o644, "\0".repeat(400_000)));
     lab.write("in", "x");
     fs::remove_file(lab.path("out")).unwrap();
     lab.sh(&flags, script).expect("hit");
@@ -184,7 +185,7 @@ fn hard_links_on_request_are_read_only() {
     fs::write(lab.path("out"), "2\n").unwrap();
     fs::remove_file(lab.path("out")).unwrap();
     lab.sh(&flags, script).expect("miss");
-    assert_eq!(lab.read("out"), "1\n");
+    assert_eq!(lab.read("out"), "\0".repeat(400_000));
 }
 
 #[test]
@@ -228,7 +229,7 @@ fn links_in_the_way_do_not_lead_a_restore_elsewhere() {
 
 #[test]
 fn a_restore_is_all_or_nothing() {
-    let lab = Lab::new();
+    let lab = Lab::of_files();
     lab.write("in", "x");
     let flags = ["-i", "in", "-o", "out/"];
     let script = "mkdir -p out; cat out/* > seen 2>/dev/null; echo aaaa > out/a; echo bbbb > out/b";

@@ -14,6 +14,7 @@ pub(crate) struct Lab {
     dir: TempDir,
     pub(crate) work: PathBuf,
     pub(crate) cache: PathBuf,
+    layout: Option<&'static str>,
 }
 
 /// A finished `vitte-cache`.
@@ -63,7 +64,12 @@ impl Lab {
         let root = dir.path().canonicalize().unwrap();
         let (work, cache) = (root.join("work"), root.join("cache"));
         fs::create_dir(&work).unwrap();
-        Self { dir, work, cache }
+        Self { dir, work, cache, layout: None }
+    }
+
+    /// The same with one file per entry and per blob, for tests that look at them.
+    pub(crate) fn of_files() -> Self {
+        Self { layout: Some("files"), ..Self::new() }
     }
 
     /// Another tree with the same cache.
@@ -94,6 +100,7 @@ impl Lab {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.dir.path())
             .env("VITTE_CACHE_DIR", &self.cache)
+            .envs(self.layout.map(|layout| ("VITTE_CACHE_LAYOUT", layout)))
             .stdin(Stdio::null());
         command
     }
