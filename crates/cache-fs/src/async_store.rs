@@ -174,7 +174,7 @@ fn write_file(store: &FsStore, digest: &Digest, len: u64, file: &File, there: u6
 enum Writer {
     Files(files::BlobWriter),
     #[cfg(unix)]
-    Segments(crate::logged::BlobWriter),
+    Segments(Box<crate::logged::BlobWriter>),
 }
 
 impl Writer {
@@ -184,7 +184,8 @@ impl Writer {
             Engine::Files(it) => Self::Files(files::BlobWriter::new(it, function, expected, Some(len), 0)?),
             #[cfg(unix)]
             Engine::Segments(it) => {
-                Self::Segments(crate::logged::BlobWriter::new(it, function, expected, Some(len))?)
+                let writer = crate::logged::BlobWriter::new(it, function, expected, Some(len))?;
+                Self::Segments(Box::new(writer))
             }
         })
     }

@@ -197,7 +197,7 @@ impl Logged {
                 chunk = self
                     .log
                     .visit(blobs, from, Depth::Whole, &mut |visited| {
-                        incomplete.extend(self.verify_one(blobs, visited, &mut report));
+                        incomplete.extend(self.verify_one(blobs, &visited, &mut report));
                     })
                     .map_err(|e| self.read_error(e))?;
                 for key in incomplete {
@@ -215,9 +215,9 @@ impl Logged {
     }
 
     /// Checks a record further than reading it did; returns its key if it is an entry without all of its blobs.
-    fn verify_one(&self, blobs: bool, visited: Visited<'_>, report: &mut VerifyReport) -> Option<Key> {
+    fn verify_one(&self, blobs: bool, visited: &Visited<'_>, report: &mut VerifyReport) -> Option<Key> {
         *(if blobs { &mut report.blobs } else { &mut report.entries }) += 1;
-        let (record, buffer) = match visited {
+        let (record, buffer) = match *visited {
             Visited::Record(record, buffer) => (record, buffer),
             Visited::Damaged(key) => {
                 let what = match key {

@@ -44,7 +44,7 @@ impl Logged {
                 return Ok(Lookup::Miss(MissReason::Corrupt));
             }
         };
-        let Some(entry) = self.decode(key, &record, buffer)? else {
+        let Some(entry) = decode(key, &record, buffer) else {
             self.tell_damaged(&format!("entry {key}"), "its metadata cannot be read");
             return Ok(Lookup::Miss(MissReason::Corrupt));
         };
@@ -65,19 +65,6 @@ impl Logged {
 
     pub(super) fn tell_damaged(&self, what: &str, why: &str) {
         self.emit(|| Event::Corrupt { what, why });
-    }
-
-    /// Returns the entry that a record holds, if it is that of `key`.
-    fn decode(&self, key: &Key, record: &Record, buffer: Vec<u8>) -> Result<Option<Entry>> {
-        let Ok((found, mut entry)) = decode_entry_facts(buffer.get(record.meta.clone()).unwrap_or_default())
-        else {
-            return Ok(None);
-        };
-        entry.value = match &record.payload {
-            Payload::Bytes(range) => Bytes::from(buffer).slice(range.clone()),
-            Payload::File(..) | Payload::Unread => return Ok(None),
-        };
-        Ok((found == *key).then_some(entry))
     }
 
     /// Returns the first blob that `entry` names and that is not there, and when it was evicted if that is remembered.
@@ -172,4 +159,12 @@ impl Logged {
         self.writable()?;
         self.log.remove(Kind::Entry, key.as_bytes()).map_err(|e| self.change_error(e))
     }
+}
+
+/// Returns the entry that a record holds, if it is that of `key`.
+fn decode(key: &Key, record: &Record, buffer: Vec<u8>) -> Option<Entry> {
+    let (found, mut entry) = decode_entry_facts(buffer.get(record.meta.clone())?).ok()?;
+    let Payload::Bytes(range) = &record.payload else { return None };
+    entry.value = Bytes::from(buffer).slice(range.clone());
+    (found == *key).then_some(entry)
 }

@@ -11,19 +11,20 @@ use cache_core::crc32c;
 use super::record::{Kind, Position, u64_at};
 use super::sys;
 
-/// Bytes of a bucket: a cache line, and never across two pages.
-const BUCKET: usize = 64;
-/// Slots of a bucket. The last eight bytes count their hits.
-pub(super) const SLOTS: usize = 7;
+/// Bytes of a bucket: one read brings all that a key can be in, and it is never across two pages. Two small buckets to choose
+/// from fill more evenly, and cost a second system call on every miss.
+const BUCKET: usize = 256;
+/// Slots of a bucket. The bytes after them count their hits.
+pub(super) const SLOTS: usize = 28;
 const MAGIC: &[u8; 8] = b"VTCINDX1";
 /// Locks that writers share by bucket, so that they seldom meet.
 const STRIPES: u64 = 16;
 /// Most hits that are counted, as in S3-FIFO.
 pub(super) const MAX_HITS: u8 = 3;
 /// Fewest buckets: one page of them per lock.
-const MIN_BUCKETS: u64 = 64 * STRIPES;
+const MIN_BUCKETS: u64 = 16 * STRIPES;
 /// Most buckets: 2 GiB of index.
-const MAX_BUCKETS: u64 = 1 << 25;
+const MAX_BUCKETS: u64 = 1 << 23;
 
 /// What a slot is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ impl From<Kind> for Use {
 /// Where a key may be, and by which tag it is known there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Spot {
-    buckets: [u64; 2],
+    bucket: u64,
     tag: u64,
     role: Use,
 }
@@ -152,7 +153,9 @@ impl Index {
             return Ok(None);
         }
         let buckets = u64_at(&header, 8);
-        if !(MIN_BUCKETS..=MAX_BUCKETS).contains(&buckets) || file.metadata()?.len() < (buckets + 1) * 64 {
+        if !(MIN_BUCKETS..=MAX_BUCKETS).contains(&buckets)
+            || file.metadata()?.len() < (buckets + 1) * BUCKET as u64
+        {
             return Ok(None);
         }
         let stripes = (0..STRIPES).map(|_| Mutex::new(None)).collect();
@@ -176,7 +179,7 @@ impl Index {
         header[8..16].copy_from_slice(&buckets.to_le_bytes());
         header[16..24].copy_from_slice(&store.to_le_bytes());
         let check = u64::from(crc32c(&header[..56]));
-        header[56..].copy_from_slice(&check.to_le_bytes());
+        header[56..64].copy_from_slice(&check.to_le_bytes());
         let (file, temp) = sys::create_temp(&root.join("tmp"), "index")?;
         file.set_len((buckets + 1) * BUCKET as u64)?;
         sys::write_at(&file, &header, 0)?;
@@ -233,7 +236,7 @@ impl Index {
         self.buckets
     }
 
-    /// Returns where `key` may be. Both buckets are under one lock.
+    /// Returns where `key` may be.
     pub(super) fn spot(&self, kind: Kind, key: &[u8; 32]) -> Spot {
         // Keys are digests, so any of their bits are as good as a hash; the kind keeps equal ones of two kinds apart.
         let salt = (kind as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -249,9 +252,9 @@ impl Index {
     fn spot_of(&self, first: u64, second: u64, role: Use) -> Spot {
         let stripe_len = self.buckets / STRIPES;
         let stripe = first % STRIPES * stripe_len;
-        let within = |bits: u64| stripe + ((u128::from(bits) * u128::from(stripe_len)) >> 64) as u64;
-        // The top bits choose the bucket, the lowest four the stripe, those in between the tag.
-        Spot { buckets: [within(first), within(second)], tag: (second >> 4) & 0x1fff, role }
+        let within = ((u128::from(first) * u128::from(stripe_len)) >> 64) as u64;
+        // The lowest four bits choose the stripe, the top ones the bucket in it.
+        Spot { bucket: stripe + within, tag: second & 0x1fff, role }
     }
 
     fn read(&self, bucket: u64) -> io::Result<Bucket> {
@@ -267,15 +270,10 @@ impl Index {
         spot: &Spot,
         mut visit: impl FnMut(Found) -> io::Result<Option<T>>,
     ) -> io::Result<Option<T>> {
-        for (which, &bucket) in spot.buckets.iter().enumerate() {
-            if which == 1 && bucket == spot.buckets[0] {
-                break;
-            }
-            let bytes = self.read(bucket)?;
-            for found in slots(&bytes, bucket).filter(|found| found.slot.matches(spot)) {
-                if let Some(done) = visit(found)? {
-                    return Ok(Some(done));
-                }
+        let bytes = self.read(spot.bucket)?;
+        for found in slots(&bytes, spot.bucket).filter(|found| found.slot.matches(spot)) {
+            if let Some(done) = visit(found)? {
+                return Ok(Some(done));
             }
         }
         Ok(None)
@@ -300,7 +298,7 @@ impl Index {
         spot: &Spot,
         change: impl FnOnce(&mut Locked<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
-        let stripe = (spot.buckets[0] / (self.buckets / STRIPES)).min(STRIPES - 1) as usize;
+        let stripe = (spot.bucket / (self.buckets / STRIPES)).min(STRIPES - 1) as usize;
         let mut guard = self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner);
         let file = match &mut *guard {
             Some(file) => file,
@@ -373,23 +371,16 @@ impl Locked<'_> {
         self.write(found.bucket, found.at, Slot(0)).map(drop)
     }
 
-    /// Finds room for a record: a free slot in the emptier bucket, else that of the oldest memory of what was evicted, else
+    /// Finds room for a record: a free slot, else that of the oldest memory of what was evicted, else
     /// that of a content, which is only a help, else the oldest without a hit, else the oldest. `age` says by how many bytes
     /// a position lies behind the beginning of its log; what is evicted lies before it.
     pub(super) fn vacancy(&self, age: impl Fn(Position) -> i64) -> io::Result<Vacancy> {
-        let [first, second] = self.spot.buckets;
-        let buckets = [(first, self.index.read(first)?), (second, self.index.read(second)?)];
-        let used = |bytes: &Bucket, bucket| slots(bytes, bucket).count();
-        let (bucket, bytes) = match (used(&buckets[0].1, first), used(&buckets[1].1, second)) {
-            (one, other) if one <= other => buckets[0],
-            _ => buckets[1],
-        };
-        let free = (0..SLOTS).find(|&at| u64_at(&bytes, at * 8) == 0);
-        if let Some(at) = free {
+        let bucket = self.spot.bucket;
+        let bytes = self.index.read(bucket)?;
+        if let Some(at) = (0..SLOTS).find(|&at| u64_at(&bytes, at * 8) == 0) {
             return Ok(Vacancy { bucket, at, displaced: None });
         }
-        let all = buckets.iter().flat_map(|(bucket, bytes)| slots(bytes, *bucket));
-        let victim = all.min_by_key(|found| {
+        let victim = slots(&bytes, bucket).min_by_key(|found| {
             let age = age(found.slot.position());
             (age >= 0, found.slot.role() != Use::Content, age >= 0 && found.hits > 0, age)
         });

@@ -8,8 +8,8 @@ use super::read::{Depth, Record, Seen};
 use super::record::{Class, Kind};
 use super::{Counters, Log, files};
 
-/// Buckets of the index that are read at a time: a page for each of sixteen reads.
-const STEP: u64 = 1024;
+/// Buckets of the index that are counted at a time, sixteen pages; a sixteenth is read at a time for what it leads to.
+const STEP: u64 = 256;
 
 /// How a log is filled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

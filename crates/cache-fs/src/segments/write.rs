@@ -425,7 +425,7 @@ impl Log {
     pub(super) fn keep(
         &self,
         old: &Header,
-        slot: Slot,
+        seen: Slot,
         spot: &Spot,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Option<Found>> {
@@ -452,7 +452,7 @@ impl Log {
         sys::write_parts_at(&room.file, parts, room.position.byte % self.segment())?;
         Tally::count(&self.tally.records);
         let moved = self.index.locked(spot, |locked| {
-            let same = locked.find(|found| Ok((found.slot == slot).then_some(found)))?;
+            let same = locked.find(|found| Ok((found.slot == seen).then_some(found)))?;
             let Some(found) = same else { return Ok(None) };
             // One after the other, so that a process that dies in between leaves none that counts and is not indexed.
             self.kill(old)?;
