@@ -67,6 +67,7 @@ pub(crate) enum Verb {
     Du(DuArgs),
     Gc(GcArgs),
     Verify(VerifyArgs),
+    Migrate(MigrateArgs),
     Simulate(SimulateArgs),
     Config(ConfigArgs),
     Doctor(DoctorArgs),
@@ -219,9 +220,31 @@ pub(crate) struct GcArgs {
 
 What is damaged is put aside and never used again.")]
 pub(crate) struct VerifyArgs {
+    /// Read at most this many MB/s, so that others keep most of the disk
+    #[arg(long, value_name = "MB/s", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rate: Option<u64>,
     /// Also remove entries that have lost a part, so that they are made again when they are needed
     #[arg(long)]
     pub(crate) repair: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Move the cache to the other layout: one file per entry, or segments
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  vitte-cache migrate --to segments
+
+It may be interrupted, and goes on when it is called again. Until it is over,
+both layouts take room. What does not fit is left behind.")]
+pub(crate) struct MigrateArgs {
+    /// Layout to move to: files or segments
+    #[arg(long, value_name = "LAYOUT", default_value = "segments", value_parser = ["files", "segments"], hide_possible_values = true)]
+    pub(crate) to: String,
+    /// Only say what would be moved
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -322,6 +322,10 @@ fn formats(store: &FsStore) -> Vec<Check> {
         return vec![Check::ok("format", "everything is of this version")];
     }
     let text = |note: cache_fs::Note| {
+        // About the directory as a whole: why it has the layout that it has.
+        if note.path == store.dir() {
+            return Check::ok("format", note.text);
+        }
         Check::warn(
             "format",
             format!("{}: {}", note.path.display(), note.text),

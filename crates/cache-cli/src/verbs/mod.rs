@@ -7,6 +7,7 @@ mod gc;
 mod get;
 mod ls;
 mod man;
+mod migrate;
 mod put;
 mod rm;
 mod run;
@@ -64,6 +65,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<i32> {
         Verb::Stats(args) => stats::run(&context()?, &args)?,
         Verb::Du(args) => du::run(&context()?, &args)?,
         Verb::Gc(args) => gc::run(&context()?, &args)?,
+        Verb::Migrate(args) => migrate::run(&context()?, &args)?,
         Verb::Simulate(args) => simulate::run(&context()?, &args)?,
         Verb::Config(args) if args.markdown => config::page()?,
         Verb::Config(args) => config::run(&context()?, &args)?,

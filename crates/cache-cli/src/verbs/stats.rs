@@ -1,5 +1,7 @@
 //! `stats`: how much the cache helped, from the journal.
 
+mod store;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -14,6 +16,7 @@ use crate::args::StatsArgs;
 use crate::failure::Result;
 use crate::output::{self, Column};
 use crate::{place, session};
+use store::StoreStats;
 
 /// Labels in the table; a project has fewer, and a table that scrolls away helps nobody.
 const MAX_LABELS: usize = 20;
@@ -34,12 +37,15 @@ pub(super) fn run(context: &Context, args: &StatsArgs) -> Result {
     if args.last {
         chosen.drain(..chosen.len().saturating_sub(1));
     }
-    let stats = Stats::of(&chosen);
+    let stats = Stats { store: Some(StoreStats::of(&store)?), ..Stats::of(&chosen) };
     let mut out = output::stdout();
     if args.json {
         output::json_line(&mut out, &stats)?;
     } else {
         out.write_all(stats.show(context).as_bytes())?;
+        if let Some(store) = &stats.store {
+            write!(out, "\n{}", store.show())?;
+        }
     }
     Ok(out.flush()?)
 }
@@ -53,6 +59,9 @@ struct Stats {
     first_ms: Option<u64>,
     labels: BTreeMap<String, Sums>,
     not_deterministic: BTreeSet<String>,
+    /// How the cache is doing now, whoever uses it.
+    #[serde(flatten)]
+    store: Option<StoreStats>,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize)]

@@ -1,6 +1,7 @@
 //! `verify`: reads and checks all that is stored.
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use cache_run::human;
 use serde::Serialize;
@@ -27,8 +28,12 @@ struct Json<'a> {
 pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<i32> {
     let store = place::open(&context.config)?;
     let bar = LateBar::new(args.json);
+    let started = Instant::now();
     let report = store.verify(args.repair, &mut |progress| {
         bar.show("checking", progress.done.into(), progress.of.into(), || human::size(progress.bytes));
+        if let Some(rate) = args.rate {
+            std::thread::sleep(pause(progress.bytes, rate, started.elapsed()));
+        }
     });
     bar.clear();
     let report = report?;
@@ -77,4 +82,24 @@ pub(super) fn run(context: &Context, args: &VerifyArgs) -> Result<i32> {
     }
     out.flush()?;
     Ok(if damaged == 0 { 0 } else { FAILED })
+}
+
+/// Returns how long to wait so that `bytes` in `elapsed` and the pause are not more than `rate`, in MB/s from 1.
+fn pause(bytes: u64, rate: u64, elapsed: Duration) -> Duration {
+    // A megabyte per second is a byte per microsecond.
+    Duration::from_micros(bytes / rate.max(1)).saturating_sub(elapsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_brings_the_rate_down_to_what_was_asked_for() {
+        let seconds = Duration::from_secs;
+        assert_eq!(pause(50_000_000, 10, seconds(2)), seconds(3));
+        assert_eq!(pause(50_000_000, 10, seconds(7)), Duration::ZERO, "slower than that anyway");
+        assert_eq!(pause(0, 1, Duration::ZERO), Duration::ZERO);
+        assert_eq!(pause(50_000_000, u64::MAX, Duration::ZERO), Duration::ZERO);
+    }
 }

@@ -39,6 +39,31 @@ fn damage(file: &Path, at: usize) {
     fs::write(file, content).unwrap();
 }
 
+#[test]
+fn a_cache_moves_from_files_to_segments_and_back() {
+    let place = Place::new();
+    finish(place.command(["put", "key"]).env("VITTE_CACHE_LAYOUT", "files")).ok();
+    let layout = || place.run("stats --json").ok().json()["layout"].as_str().unwrap().to_owned();
+    assert_eq!(layout(), "files");
+    let pinned = finish(place.command(["migrate"]).env("VITTE_CACHE_LAYOUT", "files")).code(1);
+    assert!(pinned.stderr.contains("the setting `layout` is files"), "{pinned:?}");
+    let moved = place.run("migrate --to segments");
+    if moved.stderr.contains("do not suit") || moved.stderr.contains("one layout only") {
+        return;
+    }
+    let moved = moved.ok();
+    assert_eq!(moved.stdout, "moved 1 entry, 0 blobs, 0 B to segments\n");
+    assert_eq!(layout(), "segments");
+    place.run("get key").ok();
+    assert_eq!(place.run("stats --json").ok().json()["segments"]["live_slots"], 1);
+    assert_eq!(place.run("migrate --to files --dry-run --json").ok().json()["entries"], 1);
+    assert_eq!(place.run("migrate --to files --json").ok().json()["entries"], 1);
+    assert_eq!(layout(), "files");
+    place.run("get key").ok();
+    assert_eq!(place.run("migrate --to files").ok().stdout, "nothing to move to files\n");
+    place.run("verify --rate 100").ok();
+}
+
 fn is_found_and_removed(place: &Place) {
     let report = place.run("verify --repair --json").code(1).json();
     assert_eq!(report["corrupt"], 1, "{report}");

@@ -167,7 +167,8 @@ fn hard_links_on_request_are_read_only() {
     let lab = Lab::new();
     // Large enough to have a file of its own in the cache, whatever its layout.
     lab.write("in", "x");
-    let (flags, script) = (["-i", "in", "-o", "out", "--restore", "hardlink-ro"], "head -c 400000 /dev/zero > out");
+    let (flags, script) =
+        (["-i", "in", "-o", "out", "--restore", "hardlink-ro"], "head -c 400000 /dev/zero > out");
     lab.sh(&flags, script).expect("miss");
     fs::remove_file(lab.path("out")).unwrap();
     lab.sh(&flags, script).expect("hit");
