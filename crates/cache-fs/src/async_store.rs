@@ -172,7 +172,7 @@ fn write_file(store: &FsStore, digest: &Digest, len: u64, file: &File, there: u6
 
 /// A blob in the making, in either engine.
 enum Writer {
-    Files(files::BlobWriter),
+    Files(Box<files::BlobWriter>),
     #[cfg(unix)]
     Segments(Box<crate::logged::BlobWriter>),
 }
@@ -181,7 +181,9 @@ impl Writer {
     fn new(store: &FsStore, digest: &Digest, len: u64) -> Result<Self> {
         let (function, expected) = (digest.function(), Some(*digest));
         Ok(match store.engine() {
-            Engine::Files(it) => Self::Files(files::BlobWriter::new(it, function, expected, Some(len), 0)?),
+            Engine::Files(it) => {
+                Self::Files(Box::new(files::BlobWriter::new(it, function, expected, Some(len), 0)?))
+            }
             #[cfg(unix)]
             Engine::Segments(it) => {
                 let writer = crate::logged::BlobWriter::new(it, function, expected, Some(len))?;

@@ -1,6 +1,7 @@
 //! Moving a store from one layout to the other.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

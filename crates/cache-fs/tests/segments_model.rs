@@ -197,21 +197,19 @@ impl Model {
     fn check(&mut self, store: &Segments, number: u64, buffer: &mut Vec<u8>) -> Result<(), TestCaseError> {
         let found = store.get_into(&key(number), buffer).unwrap();
         let known = self.values.get(&number);
-        match found {
-            Some(found) => {
-                let doubtful = self.doubtful.get(&number).into_iter().flatten();
-                let right = known.into_iter().chain(doubtful).any(|value| bytes(*value) == found);
-                prop_assert!(right, "{} bytes of {} in the place of {:?}", found.len(), number, known);
-            }
-            None => {
-                let forgot = self.damaged || self.lost || store.counters().evicted > 0;
-                prop_assert!(known.is_none() || forgot, "{} is missing: {:?}", number, known);
-            }
+        if let Some(found) = found {
+            let doubtful = self.doubtful.get(&number).into_iter().flatten();
+            let right = known.into_iter().chain(doubtful).any(|value| bytes(*value) == found);
+            prop_assert!(right, "{} bytes of {} in the place of {:?}", found.len(), number, known);
+        } else {
+            let forgot = self.damaged || self.lost || store.counters().evicted > 0;
+            prop_assert!(known.is_none() || forgot, "{} is missing: {:?}", number, known);
         }
         Ok(())
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each step")]
 fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("segments-v1");

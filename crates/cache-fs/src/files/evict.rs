@@ -210,6 +210,7 @@ mod tests {
     use super::super::Address;
     use super::*;
     use crate::options::Options;
+    use crate::place::Place;
     use cache_core::{ManualClock, Policy};
     use std::sync::Arc;
 
@@ -221,7 +222,7 @@ mod tests {
             clock: Arc::new(ManualClock::new(at(count))),
             ..Options::default()
         };
-        let files = Files::open(dir, options).unwrap();
+        let files = Files::open(&Place::open(dir, &options).unwrap(), options).unwrap();
         for number in 0..count {
             let path = files.path(&address(number));
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

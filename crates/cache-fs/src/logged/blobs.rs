@@ -99,7 +99,7 @@ impl Logged {
 
     fn put_blob(self: &Arc<Self>, digest: &Digest, content: &[u8]) -> Result<()> {
         self.log
-            .put_bytes(Put { payload: Source::Bytes(content), ..blob(digest) })
+            .put_bytes(&Put { payload: Source::Bytes(content), ..blob(digest) })
             .map_err(|e| self.log.put_error(e))?;
         self.emit(|| Event::Blob { digest, len: content.len() as u64, deduplicated: false });
         Ok(())
@@ -183,7 +183,7 @@ impl Logged {
             return Ok(Some((digest, found)));
         }
         large.cloned(found, fingerprinter).map_err(full)?;
-        large.finish(blob(&digest)).map_err(full)?;
+        large.finish(&blob(&digest)).map_err(full)?;
         self.emit(|| Event::Blob { digest: &digest, len: found, deduplicated: false });
         Ok(Some((digest, found)))
     }
@@ -278,7 +278,7 @@ impl BlobWriter {
         match self.large {
             None => store.put_blob(&found, &self.small)?,
             Some(large) => {
-                large.finish(blob(&found)).map_err(|e| store.log.put_error(e))?;
+                large.finish(&blob(&found)).map_err(|e| store.log.put_error(e))?;
                 store.emit(|| Event::Blob { digest: &found, len, deduplicated: false });
             }
         }

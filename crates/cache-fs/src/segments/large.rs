@@ -55,10 +55,10 @@ impl Log {
     }
 
     /// Stores bytes, in the log or in a file of their own as their length asks.
-    pub(crate) fn put_bytes(self: &Arc<Self>, put: Put<'_>) -> io::Result<Outcome> {
-        let Source::Bytes(bytes) = put.payload else { return self.put(&put) };
+    pub(crate) fn put_bytes(self: &Arc<Self>, put: &Put<'_>) -> io::Result<Outcome> {
+        let Source::Bytes(bytes) = put.payload else { return self.put(put) };
         if bytes.len() as u64 <= self.max_inline() {
-            return self.put(&put);
+            return self.put(put);
         }
         let mut large = self.create_large(bytes.len() as u64, put.worth)?;
         large.write(bytes)?;
@@ -102,13 +102,14 @@ impl LargeFile {
     }
 
     /// Stores what was written as the payload of `put`.
-    pub(crate) fn finish(mut self, put: Put<'_>) -> io::Result<Outcome> {
+    pub(crate) fn finish(mut self, put: &Put<'_>) -> io::Result<Outcome> {
         if self.log.settings.durability == Durability::Flush {
             self.file.sync_data()?;
         }
         let fingerprint: Fingerprint = self.fingerprinter.finish();
         let payload = Source::File { path: self.path.clone(), len: self.len, fingerprint, class: self.class };
-        let outcome = self.log.put(&Put { payload, ..put })?;
+        let Put { kind, key, meta, worth, expires, if_absent, .. } = *put;
+        let outcome = self.log.put(&Put { kind, key, meta, payload, worth, expires, if_absent })?;
         if outcome != Outcome::Present {
             self.log.unbook_large(self.class, self.booked.saturating_sub(disk_len(self.len)));
             self.done = true;

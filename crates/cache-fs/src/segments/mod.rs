@@ -277,11 +277,11 @@ fn clear(dir: &Path) -> io::Result<()> {
     for item in fs::read_dir(dir)? {
         let item = item?;
         if item.file_type()?.is_dir() {
-            fs::remove_dir_all(item.path())?
+            fs::remove_dir_all(item.path())?;
         } else {
             // Processes that have it open find nothing in it from now on.
             let _ = sys::open(&item.path(), true).and_then(|file| file.set_len(0));
-            fs::remove_file(item.path())?
+            fs::remove_file(item.path())?;
         }
     }
     Ok(())

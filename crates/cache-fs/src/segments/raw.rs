@@ -88,7 +88,7 @@ impl Segments {
     /// # Errors
     /// [`Error::Full`] if no room can be made, [`Error::Io`] if the disk cannot be written. Nothing has changed then.
     pub fn put(&self, key: &[u8; 32], value: &[u8]) -> Result<()> {
-        let stored = self.log.put_bytes(Put {
+        let stored = self.log.put_bytes(&Put {
             kind: Kind::Raw,
             key,
             meta: &[],

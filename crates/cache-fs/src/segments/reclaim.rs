@@ -58,7 +58,8 @@ impl Log {
                 let bytes = self.index.bytes().saturating_add(state.bytes());
                 let crowded = self.settings.max_records.is_some_and(|max| state.counters.records >= max);
                 let low = self.is_disk_low_for(self.segment().saturating_add(more));
-                if bytes <= goal && !crowded && !(low && !done) {
+                let full = bytes > goal || crowded || (low && !done);
+                if !full {
                     break;
                 }
                 if !self.reclaim_one(&state)? {
