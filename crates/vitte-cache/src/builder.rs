@@ -1,6 +1,6 @@
 //! How a cache is opened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,10 +121,13 @@ impl CacheBuilder {
         let namespace = self.namespace.map_or_else(|| Ok(Namespace::default()), Namespace::new)?;
         let Limits { max_bytes, max_entries, max_age, default_ttl } = self.limits;
         if max_bytes.is_some() || max_entries.is_some() || max_age.is_some() || default_ttl.is_some() {
-            let mut policy = match self.options.policy {
-                Some(policy) => policy,
-                // What fits the disk is known to the store.
-                None => FsStore::open(&self.dir, self.options.clone())?.policy().clone(),
+            let mut policy = if let Some(policy) = self.options.policy {
+                policy
+            } else {
+                // What fits the disk is known to the store. It is only read: how it is made depends on the limits.
+                let there = self.dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("."));
+                let options = Options { read_only: true, trust_dir: true, ..self.options.clone() };
+                FsStore::open(there, options)?.policy().clone()
             };
             policy.max_bytes = max_bytes.or(policy.max_bytes);
             policy.max_entries = max_entries.or(policy.max_entries);

@@ -61,15 +61,14 @@ pub(super) fn run(context: &Context, args: &MigrateArgs) -> Result {
         output::json_line(&mut out, &json)?;
         return Ok(out.flush()?);
     }
-    let lost: String = [
+    let lost = [
         (report.unusable, "unusable"),
         (report.did_not_fit, "for which there was no room"),
         (report.evicted, "that made room for others"),
     ]
     .iter()
     .filter(|(count, _)| *count > 0)
-    .map(|(count, why)| format!("; left behind: {count} {why}"))
-    .collect();
+    .fold(String::new(), |text, (count, why)| text + &format!("; left behind: {count} {why}"));
     let verb = if args.dry_run { "would move" } else { "moved" };
     if report == cache_fs::MigrateReport::default() {
         writeln!(out, "nothing to move to {}", args.to)?;
