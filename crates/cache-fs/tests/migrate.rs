@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use cache_core::{Digest, Error, Policy, PutMode, Timestamp};
-use cache_fs::{FsStore, Layout, MigrateReport, Options};
+use cache_fs::{FsStore, Layout, MigrateProgress, MigrateReport, Options};
 use common::{START, clock, content, entry, entry_with, hit, key, miss, options};
 
 const SMALL: usize = 5000;
@@ -94,13 +94,10 @@ fn what_is_interrupted_anywhere_goes_on_when_it_is_repeated() {
         fill(&open(dir.path(), from));
         let mut copied = 0;
         for stop in [1, ENTRIES, ENTRIES + 2, 2 * ENTRIES + 1] {
-            let result = FsStore::migrate(dir.path(), &options(), to, false, &mut |progress| match progress
-                .done
-                == stop
-            {
-                true => Err(Error::Invalid("enough".to_owned())),
-                false => Ok(()),
-            });
+            let mut stop_there = |progress: MigrateProgress| {
+                if progress.done == stop { Err(Error::Invalid("enough".to_owned())) } else { Ok(()) }
+            };
+            let result = FsStore::migrate(dir.path(), &options(), to, false, &mut stop_there);
             assert!(matches!(result, Err(Error::Invalid(text)) if text == "enough"));
             check(&open(dir.path(), from));
             let usage = open(dir.path(), to).usage();
