@@ -20,6 +20,12 @@ const ROOTS: [(&str, u32); 2] = [("files-v", 1), ("segments-v", 1)];
 /// Below this limit the least that can be evicted at a time, a segment, is too large a part of the store.
 const MIN_SEGMENTED: u64 = 64 << 20;
 
+/// Below this limit there cannot be segments at all.
+#[cfg(unix)]
+const LEAST_SEGMENTED: u64 = crate::segments::MIN_LIMIT;
+#[cfg(not(unix))]
+const LEAST_SEGMENTED: u64 = 0;
+
 /// A directory that was looked at.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -61,6 +67,7 @@ impl Place {
             Layout::Files | Layout::Segments => wish,
             // A directory may have been copied to another file system since.
             Layout::Auto if !self.suits_segments() => Layout::Files,
+            Layout::Auto if self.policy.max_bytes.is_some_and(|max| max < LEAST_SEGMENTED) => Layout::Files,
             Layout::Auto if is_there(segments, segments_version) => Layout::Segments,
             Layout::Auto if is_there(files, files_version) => Layout::Files,
             Layout::Auto if self.policy.max_bytes.is_some_and(|max| max < MIN_SEGMENTED) => Layout::Files,

@@ -33,7 +33,7 @@ fn line(op: &str, key: u64, size: u64) -> String {
 
 #[test]
 fn what_is_recorded_can_be_replayed() {
-    let place = Place::of_files();
+    let place = Place::new();
     place.write("work/big", vec![7; 300_000]);
     recorded(&place, "get big").code(1);
     recorded(&place, "put big big").ok();

@@ -100,7 +100,7 @@ impl Logged {
         self.writable()?;
         let mut removed = 0;
         self.each_entry(&mut |known| {
-            if known.entry.meta.namespace == *namespace && self.remove(&known.key)? {
+            if known.entry.meta.namespace == *namespace && self.remove_quietly(&known.key)? {
                 removed += 1;
                 self.emit(|| Event::Removed { key: &known.key });
             }
@@ -123,7 +123,7 @@ impl Logged {
         self.each_entry(&mut |Known { key, entry, value_len, .. }| {
             let expired = entry.meta.is_expired(now);
             let broken = !expired && entry.blobs().any(|(digest, len)| self.blob_len(digest) != Some(len));
-            if (expired || broken) && (dry_run || self.remove(&key)?) {
+            if (expired || broken) && (dry_run || self.remove_quietly(&key)?) {
                 *(if expired { &mut report.expired } else { &mut report.broken }) += 1;
                 report.bytes += value_len;
             } else {
@@ -202,7 +202,7 @@ impl Logged {
                     .map_err(|e| self.read_error(e))?;
                 for key in incomplete {
                     if repair {
-                        self.remove(&key)?;
+                        self.remove_quietly(&key)?;
                     }
                 }
                 let done = if blobs { 0 } else { buckets };
@@ -260,6 +260,10 @@ impl Logged {
 
     /// Calls `visit` with the digest and length of every blob.
     pub(crate) fn each_blob(&self, visit: &mut dyn FnMut(Digest, u64) -> Result<()>) -> Result<()> {
+        if !self.read_only {
+            // What is not in the index yet would not be visited.
+            self.log.finish_rebuild().map_err(|e| self.change_error(e))?;
+        }
         let mut chunk = Some(0);
         while let Some(from) = chunk {
             let mut found = Vec::new();

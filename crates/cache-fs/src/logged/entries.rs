@@ -156,6 +156,15 @@ impl Logged {
     }
 
     pub(crate) fn remove(&self, key: &Key) -> Result<bool> {
+        let removed = self.remove_quietly(key)?;
+        if removed {
+            self.emit(|| Event::Removed { key });
+        }
+        Ok(removed)
+    }
+
+    /// Removes an entry that is of no use: what the store does by itself is no removal to tell of.
+    pub(super) fn remove_quietly(&self, key: &Key) -> Result<bool> {
         self.writable()?;
         self.log.remove(Kind::Entry, key.as_bytes()).map_err(|e| self.change_error(e))
     }

@@ -48,7 +48,7 @@ pub(crate) const VERSION: u32 = 1;
 /// Name of the layout, in its marker.
 pub(crate) const LAYOUT: &str = "segments";
 /// Smallest limit of a store, in bytes: a few segments, so that making room is not giving up everything.
-const MIN_LIMIT: u64 = 8 * MIN_SEGMENT;
+pub(crate) const MIN_LIMIT: u64 = 8 * MIN_SEGMENT;
 /// Name of the root.
 pub(crate) const ROOT: &str = "segments-v1";
 /// Bytes of a segment, at most: one is what eviction takes at a time.
