@@ -17,6 +17,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use cache_core::{Digest, Policy, PutMode};
 use cache_fs::{FsStore, Layout, Options};
@@ -57,7 +58,7 @@ impl Mounts {
         let mut mounts = Self::new();
         let image = mounts.dir.path().join("image");
         File::create(&image).unwrap().set_len(IMAGE).unwrap();
-        match Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image).output() {
+        match output(Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image)) {
             Ok(made) if made.status.success() => {}
             other => {
                 eprintln!("skipped: mkfs.{kind} does not work: {other:?}");
@@ -90,7 +91,7 @@ impl Mounts {
     fn mount(&mut self, kind: &str, options: &str, what: &str, at: &str, must: bool) -> Option<()> {
         let at = self.dir.path().join(at);
         fs::create_dir_all(&at).unwrap();
-        match Command::new("mount").args(["-t", kind, "-o", options, what]).arg(&at).output() {
+        match output(Command::new("mount").args(["-t", kind, "-o", options, what]).arg(&at)) {
             Ok(output) if output.status.success() => {
                 self.mounted.push(at);
                 Some(())
@@ -117,7 +118,7 @@ impl Mounts {
     /// Unmounts the file system under test and mounts it again: nothing of it stays in memory.
     fn remount(&mut self) {
         let top = self.mounted.pop().unwrap();
-        let unmounted = Command::new("umount").arg(&top).output().unwrap();
+        let unmounted = output(Command::new("umount").arg(&top)).unwrap();
         assert!(unmounted.status.success(), "something still holds it: {unmounted:?}");
         if top.ends_with("merged") {
             self.mount_overlay().unwrap();
@@ -128,10 +129,22 @@ impl Mounts {
     }
 }
 
+/// Starts a process while no other thread does. Between fork and exec, a process holds whatever another thread has open, and
+/// a file system that is held cannot be unmounted.
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    command.spawn()
+}
+
+fn output(command: &mut Command) -> std::io::Result<std::process::Output> {
+    spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))?.wait_with_output()
+}
+
 impl Drop for Mounts {
     fn drop(&mut self) {
         for at in self.mounted.iter().rev() {
-            let _ = Command::new("umount").arg("-l").arg(at).status();
+            let _ = output(Command::new("umount").arg("-l").arg(at));
         }
     }
 }
@@ -166,15 +179,15 @@ fn seed_of(store: &FsStore, number: u64) -> Option<u64> {
 }
 
 fn start(dir: &Path, layout: usize, seed: u64) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "child", "--ignored", "--nocapture"])
         .env("CACHE_FS_TEST_DIR", dir)
         .env("CACHE_FS_TEST_LAYOUT", layout.to_string())
         .env("CACHE_FS_TEST_SEED", seed.to_string())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    spawn(&mut command).unwrap()
 }
 
 #[test]
