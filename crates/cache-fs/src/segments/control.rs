@@ -227,9 +227,11 @@ impl Control {
         sys::write_at(&file, &constant.encode(), 0)?;
         sys::write_at(&file, &state.encode(), CONSTANT as u64)?;
         // It is made once, and without it the records are strangers: it is worth the wait.
-        file.sync_all()?;
+        sys::sync(&file)?;
         drop(sys::open_or_create(&root.join("locks").join("lease"))?);
-        std::fs::rename(&temp, root.join("control"))
+        sys::rename(&temp, &root.join("control"))?;
+        sys::sync_dir(root)?;
+        root.parent().map_or(Ok(()), sys::sync_dir)
     }
 
     /// Returns the state as it was a moment ago; nothing if it is damaged, or was being written just then.

@@ -57,7 +57,15 @@ impl SegmentFiles {
         if let Some(file) = self.get(class, number)? {
             return Ok(file);
         }
-        let file = sys::open_or_create(&self.path(class, number))?;
+        let path = self.path(class, number);
+        let file = match sys::open_or_create(&path) {
+            // Somebody has removed the directory.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                crate::trust::create_private_dir(&self.dir)?;
+                sys::open_or_create(&path)?
+            }
+            opened => opened?,
+        };
         Ok(self.keep(class, number, file))
     }
 
@@ -83,12 +91,12 @@ impl SegmentFiles {
     pub(super) fn remove(&self, class: Class, number: u64) -> io::Result<()> {
         let path = self.path(class, number);
         *self.place(class, number).write().unwrap_or_else(PoisonError::into_inner) = None;
-        match sys::open(&path, true).and_then(|file| file.set_len(0)) {
+        match sys::open(&path, true).and_then(|file| sys::set_len(&file, 0)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
         for path in [path.with_extension("seal"), path] {
-            match std::fs::remove_file(&path) {
+            match sys::remove_file(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
@@ -124,7 +132,11 @@ fn parse(name: &str) -> Option<(Class, u64)> {
 /// Returns the numbers of the segments of a log that are there, smallest first.
 pub(super) fn numbers(dir: &Path, class: Class) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
-    for item in std::fs::read_dir(dir)? {
+    let items = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(numbers),
+        items => items?,
+    };
+    for item in items {
         let name = item?.file_name();
         numbers
             .extend(name.to_str().and_then(parse).filter(|(of, _)| *of == class).map(|(_, number)| number));

@@ -169,7 +169,8 @@ impl Index {
     pub(super) fn create(root: &Path, store: u64, slots: u64) -> io::Result<()> {
         let buckets = (slots / SLOTS as u64).clamp(MIN_BUCKETS, MAX_BUCKETS) / STRIPES * STRIPES;
         let temp = Self::write_empty(root, store, buckets)?;
-        std::fs::rename(&temp, root.join("index"))
+        sys::rename(&temp, &root.join("index"))?;
+        sys::sync_dir(root)
     }
 
     /// Writes an empty index, and returns where.
@@ -181,9 +182,9 @@ impl Index {
         let check = u64::from(crc32c(&header[..56]));
         header[56..64].copy_from_slice(&check.to_le_bytes());
         let (file, temp) = sys::create_temp(&root.join("tmp"), "index")?;
-        file.set_len((buckets + 1) * BUCKET as u64)?;
+        sys::set_len(&file, (buckets + 1) * BUCKET as u64)?;
         sys::write_at(&file, &header, 0)?;
-        file.sync_all()?;
+        sys::sync(&file)?;
         Ok(temp)
     }
 
@@ -209,8 +210,8 @@ impl Index {
                 super::rebuild::mark(&self.root)?;
                 let temp = Self::write_empty(&self.root, self.store, self.buckets)?;
                 // Without taking the place of what another process may just have put there.
-                let linked = std::fs::hard_link(&temp, self.root.join("index"));
-                std::fs::remove_file(&temp)?;
+                let linked = sys::hard_link(&temp, &self.root.join("index"));
+                sys::remove_file(&temp)?;
                 match linked {
                     Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
                     _ => Self::open(&self.root, self.store, true)?,
@@ -335,7 +336,7 @@ impl Index {
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.file().sync_data()
+        sys::sync(&self.file())
     }
 }
 

@@ -104,7 +104,7 @@ impl LargeFile {
     /// Stores what was written as the payload of `put`.
     pub(crate) fn finish(mut self, put: &Put<'_>) -> io::Result<Outcome> {
         if self.log.settings.durability == Durability::Flush {
-            self.file.sync_data()?;
+            sys::sync(&self.file)?;
         }
         let fingerprint: Fingerprint = self.fingerprinter.finish();
         let payload = Source::File { path: self.path.clone(), len: self.len, fingerprint, class: self.class };
@@ -121,7 +121,7 @@ impl LargeFile {
 impl Drop for LargeFile {
     fn drop(&mut self) {
         // The record has a name of its own for the file.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = sys::remove_file(&self.path);
         if !self.done {
             self.log.unbook_large(self.class, self.booked);
         }

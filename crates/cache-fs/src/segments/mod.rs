@@ -4,6 +4,8 @@ mod control;
 mod files;
 mod index;
 mod large;
+#[cfg(test)]
+mod power_cut;
 mod raw;
 mod read;
 mod rebuild;
@@ -13,6 +15,8 @@ mod seal;
 mod space;
 mod sys;
 mod tally;
+#[cfg(test)]
+mod tape;
 mod walk;
 mod write;
 
@@ -277,11 +281,11 @@ fn clear(dir: &Path) -> io::Result<()> {
     for item in fs::read_dir(dir)? {
         let item = item?;
         if item.file_type()?.is_dir() {
-            fs::remove_dir_all(item.path())?;
+            sys::remove_dir_all(&item.path())?;
         } else {
             // Processes that have it open find nothing in it from now on.
-            let _ = sys::open(&item.path(), true).and_then(|file| file.set_len(0));
-            fs::remove_file(item.path())?;
+            let _ = sys::open(&item.path(), true).and_then(|file| sys::set_len(&file, 0));
+            sys::remove_file(&item.path())?;
         }
     }
     Ok(())

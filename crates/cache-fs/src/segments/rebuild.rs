@@ -1,6 +1,6 @@
 //! Making the index anew when it was lost: from the seals, the newest segment first, while misses are served.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ fn fill_later(root: &Path, store: u64, slots: u64) -> io::Result<()> {
     }
     // Processes that have it open must not go by what it says of another store.
     match sys::open(&root.join("index"), true) {
-        Ok(old) => old.set_len(0)?,
+        Ok(old) => sys::set_len(&old, 0)?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }
@@ -48,7 +48,7 @@ fn fill_later(root: &Path, store: u64, slots: u64) -> io::Result<()> {
 
 /// Notes that the index lacks what the segments hold.
 pub(super) fn mark(root: &Path) -> io::Result<()> {
-    sys::create(&root.join(MARKER))?.write_all(b"the index is being made anew\n")
+    sys::write_at(&sys::create(&root.join(MARKER))?, b"the index is being made anew\n", 0)
 }
 
 impl Log {
@@ -73,7 +73,7 @@ impl Log {
                 }
             }
             if let Some(log) = log.upgrade() {
-                let _ = std::fs::remove_file(log.root.join(MARKER));
+                let _ = sys::remove_file(&log.root.join(MARKER));
             }
         });
     }
@@ -95,7 +95,7 @@ impl Log {
         for (class, number) in self.segments_newest_first()? {
             self.rebuild_segment(class, number)?;
         }
-        match std::fs::remove_file(self.root.join(MARKER)) {
+        match sys::remove_file(&self.root.join(MARKER)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
         }

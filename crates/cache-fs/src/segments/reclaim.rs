@@ -189,7 +189,7 @@ impl Log {
 
     fn remove_segment(&self, class: Class, number: u64) -> io::Result<()> {
         self.files.remove(class, number)?;
-        match std::fs::remove_dir_all(self.large_dir(class, number)) {
+        match sys::remove_dir_all(&self.large_dir(class, number)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
         }

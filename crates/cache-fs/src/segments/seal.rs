@@ -87,7 +87,7 @@ impl Log {
         let bytes = encode(self.control.constant.store, &items);
         let (file, temp) = sys::create_temp(&self.root.join("tmp"), "seal")?;
         sys::write_at(&file, &bytes, 0)?;
-        std::fs::rename(&temp, &path)?;
+        sys::rename(&temp, &path)?;
         let held = super::files::blocks(&file.metadata()?);
         self.control.update(
             || self.recover(),

@@ -55,7 +55,7 @@ impl Log {
             let mut fresh = None;
             if lease.end - lease.next < len {
                 let size = lease.total.clamp(len, MAX_LEASE.max(len));
-                match self.grant(class, len, size, evicting)? {
+                match self.grant(class, len, size, after, evicting)? {
                     Grant::Lease { start, end, tight: is_tight, fresh: is_fresh } => {
                         *lease = Lease { next: start, end, total: lease.total + (end - start) };
                         tight = is_tight;
@@ -85,8 +85,19 @@ impl Log {
             if let Some(file) = self.files.get(class, byte / self.segment())? {
                 return Ok(Room { position: Position { class, byte }, file });
             }
-            // The segment has been reclaimed while this process kept its lease.
+            // The segment has been reclaimed while this process kept its lease; or it was lost, and no other lease should be
+            // in it.
             *self.leases[class as usize].lock().unwrap_or_else(PoisonError::into_inner) = Lease::default();
+            self.control.update(
+                || self.recover(),
+                |state| {
+                    let (log, segment) = (state.log(class), self.segment());
+                    if log.tail / segment == byte / segment {
+                        log.close(segment);
+                    }
+                    Ok(())
+                },
+            )?;
         }
         Err(io::ErrorKind::StorageFull.into())
     }
@@ -98,7 +109,7 @@ impl Log {
         }
     }
 
-    fn grant(&self, class: Class, len: u64, size: u64, evicting: bool) -> io::Result<Grant> {
+    fn grant(&self, class: Class, len: u64, size: u64, after: u64, evicting: bool) -> io::Result<Grant> {
         let segment = self.segment();
         let index = self.index.bytes();
         let limit = self.settings.max_bytes.unwrap_or(u64::MAX);
@@ -114,6 +125,11 @@ impl Log {
                 let others = state.logs[1 - class as usize].bytes();
                 let records = state.counters.records;
                 let log = state.log(class);
+                // The state may be older than the records, if the power failed and the system does not tell of it.
+                if log.tail <= after {
+                    log.tail = after;
+                    log.close(segment);
+                }
                 let (mut start, rest) = (log.tail, segment - log.tail % segment);
                 if rest < len {
                     start += rest;
@@ -172,19 +188,18 @@ impl Log {
         if state.boot == boot {
             return Ok(());
         }
-        if state.boot != 0 {
-            for class in Class::ALL {
-                let numbers = files::numbers(&self.root.join("log"), class)?;
-                let newest = numbers.last().copied().unwrap_or(0);
-                let counted = self.count_files(class)?;
-                let segment = self.segment();
-                let log = state.log(class);
-                // A power failure may have brought segments back, or taken them.
-                log.oldest = numbers.first().copied().unwrap_or(newest + 1);
-                (log.held, log.large) = counted;
-                let next = (newest + 1).max(log.tail.div_ceil(segment)).max(log.oldest);
-                (log.tail, log.allocated, log.large_here) = (next * segment, next * segment, 0);
-            }
+        // Also where no boot was noted: that may be what did not reach the disk.
+        for class in Class::ALL {
+            let numbers = files::numbers(&self.root.join("log"), class)?;
+            let newest = numbers.last().copied().unwrap_or(0);
+            let counted = self.count_files(class)?;
+            let segment = self.segment();
+            let log = state.log(class);
+            // A power failure may have brought segments back, or taken them.
+            log.oldest = numbers.first().copied().unwrap_or(newest + 1);
+            (log.held, log.large) = counted;
+            let next = (newest + 1).max(log.tail.div_ceil(segment)).max(log.oldest);
+            (log.tail, log.allocated, log.large_here) = (next * segment, next * segment, 0);
         }
         state.boot = boot;
         Ok(())
@@ -300,6 +315,10 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 /// treated as if it never was.
 fn boot() -> u64 {
     static BOOT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    #[cfg(test)]
+    if let Some(boot) = super::tape::boot() {
+        return boot;
+    }
     *BOOT.get_or_init(|| {
         let id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         u64::from(cache_core::crc32c(&id)) + 1

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
+#[cfg(test)]
+use super::tape;
+
 /// Opens a file that is there. Links are not followed, pipes not waited for.
 pub(super) fn open(path: &Path, writable: bool) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
@@ -27,33 +30,32 @@ pub(super) fn create_temp(dir: &Path, prefix: &str) -> io::Result<(File, PathBuf
         }
         opened => opened,
     };
-    Ok((file?, path))
+    let file = file?;
+    #[cfg(test)]
+    tape::created(&path, &file);
+    Ok((file, path))
 }
 
 /// Creates a file for its owner alone, or empties the one that is there.
 pub(super) fn create(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(flags)
-        .open(path)
+    let file = open_or_create(path)?;
+    set_len(&file, 0)?;
+    Ok(file)
 }
 
 /// Opens a file, and creates it for its owner alone if it is absent.
 pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(flags)
-        .open(path)
+    #[cfg(test)]
+    let is_new = path.symlink_metadata().is_err();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+    let file = options.open(path)?;
+    #[cfg(test)]
+    if is_new {
+        tape::created(path, &file);
+    }
+    Ok(file)
 }
 
 /// Returns whether a file has a name still.
@@ -91,7 +93,10 @@ pub(super) fn read_into(
 }
 
 pub(super) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
-    file.write_all_at(bytes, at)
+    file.write_all_at(bytes, at)?;
+    #[cfg(test)]
+    tape::wrote(file, bytes, at);
+    Ok(())
 }
 
 /// Writes `parts` one after the other.
@@ -103,6 +108,8 @@ pub(super) fn write_parts_at(file: &File, parts: [&[u8]; 3], at: u64) -> io::Res
         Err(e) => return Err(e.into()),
     };
     if written == total {
+        #[cfg(test)]
+        tape::wrote(file, &parts.concat(), at);
         return Ok(());
     }
     // A signal or a full disk cut it off: write the rest part by part, to learn why.
@@ -119,7 +126,11 @@ pub(super) fn write_parts_at(file: &File, parts: [&[u8]; 3], at: u64) -> io::Res
 /// Gives the bytes from `from` to `to` of the file room on the disk, so that writing there cannot fail for lack of it.
 pub(super) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), from, to.saturating_sub(from)) {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            #[cfg(test)]
+            tape::resized(file);
+            Ok(())
+        }
         // Some file systems (ZFS) cannot; a full disk then shows at the write.
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
         Err(e) => Err(e.into()),
@@ -134,6 +145,57 @@ pub(super) fn next_data(file: &File, at: u64) -> Option<u64> {
         // Where holes are not told, everything is data.
         Err(_) => Some(at),
     }
+}
+
+pub(super) fn set_len(file: &File, len: u64) -> io::Result<()> {
+    file.set_len(len)?;
+    #[cfg(test)]
+    tape::resized(file);
+    Ok(())
+}
+
+/// Forces the content of a file onto the disk, and what finds it there.
+pub(super) fn sync(file: &File) -> io::Result<()> {
+    file.sync_data()?;
+    #[cfg(test)]
+    tape::synced(file);
+    Ok(())
+}
+
+/// Forces the names in a directory onto the disk.
+pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    #[cfg(test)]
+    tape::synced_names(path);
+    Ok(())
+}
+
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)?;
+    #[cfg(test)]
+    tape::renamed(from, to);
+    Ok(())
+}
+
+pub(super) fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::hard_link(from, to)?;
+    #[cfg(test)]
+    tape::linked(from, to);
+    Ok(())
+}
+
+pub(super) fn remove_file(path: &Path) -> io::Result<()> {
+    std::fs::remove_file(path)?;
+    #[cfg(test)]
+    tape::removed(path);
+    Ok(())
+}
+
+pub(super) fn remove_dir_all(path: &Path) -> io::Result<()> {
+    std::fs::remove_dir_all(path)?;
+    #[cfg(test)]
+    tape::removed(path);
+    Ok(())
 }
 
 /// An exclusive lock among processes, held until it is dropped; the end of the process drops it too.

@@ -6,7 +6,7 @@ use super::control::State;
 use super::index::Use;
 use super::read::{Depth, Record, Seen};
 use super::record::{Class, Kind};
-use super::{Counters, Log, files};
+use super::{Counters, Log, files, sys};
 
 /// Buckets of the index that are counted at a time, sixteen pages; a sixteenth is read at a time for what it leads to.
 const STEP: u64 = 256;
@@ -185,7 +185,7 @@ impl Log {
             let item = item?;
             let Ok(meta) = item.metadata() else { continue };
             let old = meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|since| since > age));
-            if old && (dry_run || std::fs::remove_file(item.path()).is_ok()) {
+            if old && (dry_run || sys::remove_file(&item.path()).is_ok()) {
                 removed += 1;
                 bytes += files::blocks(&meta);
             }

@@ -122,7 +122,7 @@ impl Log {
                         self.note_content(&content, &header)?;
                     }
                     if self.settings.durability == Durability::Flush {
-                        file.sync_data()?;
+                        sys::sync(&file)?;
                         self.sync_others(&header)?;
                     }
                     Tally::count(&self.tally.puts);
@@ -214,32 +214,32 @@ impl Log {
             Place::Inline => {}
             Place::Alias(target) => {
                 if let Some(file) = self.files.get(target.class, target.byte / self.segment())? {
-                    file.sync_data()?;
+                    sys::sync(&file)?;
                 }
             }
             Place::File => {
                 let dir = self.large_dir(header.position.class, header.position.byte / self.segment());
-                File::open(dir)?.sync_all()?;
-                File::open(self.root.join("large"))?.sync_all()?;
+                sys::sync_dir(&dir)?;
+                sys::sync_dir(&self.root.join("large"))?;
             }
         }
-        File::open(self.root.join("log"))?.sync_all()?;
+        sys::sync_dir(&self.root.join("log"))?;
         self.index.sync()
     }
 
     /// Gives a large payload its place.
     fn move_large(&self, header: &Header, from: &std::path::Path) -> io::Result<()> {
         let to = self.large_path(header);
-        match std::fs::hard_link(from, &to) {
+        match sys::hard_link(from, &to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let dir = self.large_dir(header.position.class, header.position.byte / self.segment());
                 crate::trust::create_private_dir(&dir)?;
-                std::fs::hard_link(from, &to)
+                sys::hard_link(from, &to)
             }
             // A position that a power failure let be used twice.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                std::fs::remove_file(&to)?;
-                std::fs::hard_link(from, &to)
+                sys::remove_file(&to)?;
+                sys::hard_link(from, &to)
             }
             done => done,
         }
@@ -367,10 +367,18 @@ impl Log {
         for _ in 0..ATTEMPTS {
             // A rebuild that comes by later would bring it back.
             self.finish_rebuild()?;
-            let mut freed = Vec::new();
-            let removed = self.remove_indexed(kind, key, &spot, &mut freed)?;
+            let (mut freed, mut ended) = (Vec::new(), Vec::new());
+            let removed = self.remove_indexed(kind, key, &spot, &mut freed, &mut ended)?;
             for (class, len) in freed {
                 self.unbook_large(class, super::large::disk_len(len));
+            }
+            if self.settings.durability == Durability::Flush {
+                for position in ended {
+                    if let Some(file) = self.files.get(position.class, position.byte / self.segment())? {
+                        sys::sync(&file)?;
+                    }
+                }
+                self.index.sync()?;
             }
             if let Some(removed) = removed {
                 return Ok(removed);
@@ -387,6 +395,7 @@ impl Log {
         key: &[u8; 32],
         spot: &Spot,
         freed: &mut Vec<(Class, u64)>,
+        ended: &mut Vec<Position>,
     ) -> io::Result<Option<bool>> {
         self.index.locked(spot, |locked| {
             if locked.exchanged {
@@ -406,9 +415,10 @@ impl Log {
                     continue;
                 };
                 removed |= header.state == State::Alive && self.is_there(&header);
+                ended.push(header.position);
                 self.kill(&header)?;
                 locked.clear(&found)?;
-                if header.place == Place::File && std::fs::remove_file(self.large_path(&header)).is_ok() {
+                if header.place == Place::File && sys::remove_file(&self.large_path(&header)).is_ok() {
                     freed.push((header.position.class, header.payload_len));
                 }
             }
