@@ -309,3 +309,22 @@ fn puts_and_removals_count_while_the_index_is_made_anew() {
         assert_eq!(store.get_into(&key(0), &mut buffer).unwrap(), None);
     }
 }
+
+/// So many records of a segment are judged in another way than a few.
+#[test]
+fn of_many_small_records_those_that_are_used_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), 32 << 20, 8 << 20);
+    for number in 0..200_000 {
+        store.put(&key(number), &value(number, 100)).unwrap();
+        if number % 40 == 0 {
+            assert!(store.contains(&key(number)).unwrap());
+        }
+        if number % 100 == 0 {
+            // Wanted all the time.
+            store.touch(&key(number % 5000)).unwrap();
+        }
+    }
+    let counters = store.counters();
+    assert!(counters.evicted > 20_000 && counters.promoted > 100, "{counters:?}");
+}

@@ -19,6 +19,8 @@ pub(super) const SLOTS: usize = 28;
 const MAGIC: &[u8; 8] = b"VTCINDX1";
 /// Locks that writers share by bucket, so that they seldom meet.
 const STRIPES: u64 = 16;
+/// Buckets that are read at a time when all are looked at: 256 KiB.
+const SCAN: usize = 1024;
 /// Most hits that are counted, as in S3-FIFO.
 pub(super) const MAX_HITS: u8 = 3;
 /// Fewest buckets: one page of them per lock.
@@ -328,6 +330,37 @@ impl Index {
         sys::read_at(&self.file(), &mut bytes, (from + 1) * BUCKET as u64)?;
         let buckets = bytes.as_chunks::<BUCKET>().0.iter().zip(from..);
         Ok(buckets.flat_map(|(bytes, bucket)| slots(bytes, bucket).collect::<Vec<_>>()).collect())
+    }
+
+    /// Calls `visit` with the byte and the hits of every slot that was hit and leads into the segment of `segment` bytes that
+    /// begins at `start`, by reading all of the index once.
+    pub(super) fn used_in(
+        &self,
+        start: Position,
+        segment: u64,
+        mut visit: impl FnMut(u64, u8),
+    ) -> io::Result<()> {
+        let file = self.file();
+        let mut chunk = vec![0; SCAN * BUCKET];
+        let mut from = self.next_used(0);
+        while from < self.buckets {
+            let count = (self.buckets - from).min(SCAN as u64);
+            let bytes = &mut chunk[..count as usize * BUCKET];
+            bytes.fill(0);
+            sys::read_at(&file, bytes, (from + 1) * BUCKET as u64)?;
+            for (bytes, bucket) in bytes.as_chunks::<BUCKET>().0.iter().zip(from..) {
+                for found in slots(bytes, bucket).filter(|found| found.hits > 0) {
+                    let position = found.slot.position();
+                    let inside = position.class == start.class
+                        && (start.byte..start.byte + segment).contains(&position.byte);
+                    if inside {
+                        visit(position.byte, found.hits);
+                    }
+                }
+            }
+            from = self.next_used(from + count);
+        }
+        Ok(())
     }
 
     /// Notes that all is done that an exchange of the index asks for.

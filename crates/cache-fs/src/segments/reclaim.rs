@@ -3,6 +3,7 @@
 //! Source: Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023 (S3-FIFO), here by segment instead
 //! of by object.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -17,6 +18,8 @@ use super::{Log, files, sys};
 const PROBATION_PERCENT: u64 = 10;
 /// Most of a segment that gets a second life, in percent: reclaiming one always makes room.
 const KEEP_PERCENT: u64 = 35;
+/// From this many records in a segment on, all of the index is looked at to learn which were used.
+const MANY: usize = 20_000;
 /// How long a waiting process sleeps before it asks for the evictor's lock again.
 const POLL: Duration = Duration::from_millis(2);
 
@@ -199,6 +202,18 @@ impl Log {
     fn keep_used(&self, class: Class, number: u64, items: Vec<Item>, large: u64) -> io::Result<Kept> {
         let start = number * self.segment();
         let mut used: Vec<Candidate> = Vec::new();
+        if items.len() >= MANY {
+            // A look at all of the index costs less than one at a bucket for each of so many.
+            let mut hits_at = HashMap::new();
+            self.index.used_in(Position { class, byte: start }, self.segment(), |byte, hits| {
+                let most = hits_at.entry(byte - start).or_insert(0);
+                *most = hits.max(*most);
+            })?;
+            let candidate =
+                |item: &Item| hits_at.get(&item.offset).map(|&hits| Candidate { item: *item, hits });
+            used.extend(items.iter().filter_map(candidate));
+            return self.keep_best(class, start, used, large);
+        }
         for item in items {
             let position = Position { class, byte: start + item.offset };
             let spot = self.index.spot(item.kind, &item.key);
@@ -211,6 +226,11 @@ impl Log {
                 used.push(Candidate { item, hits });
             }
         }
+        self.keep_best(class, start, used, large)
+    }
+
+    /// Moves as many as there is room for.
+    fn keep_best(&self, class: Class, start: u64, mut used: Vec<Candidate>, large: u64) -> io::Result<Kept> {
         // Of those that were used as much, the newer ones.
         used.sort_by_key(|candidate| std::cmp::Reverse((candidate.hits, candidate.item.offset)));
         let (mut budget, mut kept) = ((self.segment() + large) / 100 * KEEP_PERCENT, Kept::default());

@@ -14,6 +14,8 @@ const MAGIC: &[u8; 8] = b"VTCSEAL1";
 const HEAD: usize = 32;
 /// Bytes of an item: key, kind and offset, length.
 const ITEM: usize = 40;
+/// Bytes that are read at a time on the way from record to record.
+const PAGE: usize = 4 << 10;
 /// Bytes of a gap that are looked through at a time.
 const WINDOW: usize = 64 << 10;
 
@@ -132,16 +134,23 @@ impl Log {
         let mut window = vec![0; WINDOW];
         while offset + HEADER as u64 <= segment {
             let position = Position { class, byte: start + offset };
-            let read = sys::read_at(&file, &mut window[..HEADER], offset)?;
+            let read = sys::read_at(&file, &mut window[..PAGE], offset)?;
             if read < HEADER {
                 break;
             }
-            if let Some(header) = self.header_at(position, &window[..HEADER])
+            // Small records lie many to a page; of a large one only the header is looked at.
+            let mut within = 0;
+            while offset + HEADER as u64 <= segment
+                && let Some(bytes) = window[..read].get(within..).filter(|bytes| bytes.len() >= HEADER)
+                && let Some(header) = self.header_at(Position { class, byte: start + offset }, bytes)
                 && offset.checked_add(header.record_len()).is_some_and(|end| end <= segment)
             {
                 let len = header.record_len();
                 items.push(Item { kind: header.kind, key: header.key, offset, len });
                 offset += len;
+                within = within.saturating_add(len as usize);
+            }
+            if within > 0 {
                 continue;
             }
             let read = sys::read_at(&file, &mut window, offset)?;
