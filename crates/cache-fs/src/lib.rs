@@ -86,6 +86,9 @@ pub use report::{
     Blob, Content, GcReport, Lookup, MigrateProgress, MigrateReport, Note, Usage, VerifyProgress,
     VerifyReport,
 };
+#[doc(hidden)]
+#[cfg(all(unix, feature = "fuzzing"))]
+pub use segments::fuzzing;
 #[cfg(unix)]
 pub use segments::{Counters, SegmentOptions, SegmentStats, Segments};
 pub use store::FsStore;

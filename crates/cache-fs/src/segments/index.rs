@@ -147,17 +147,9 @@ impl Index {
             Err(e) => return Err(e),
         };
         let mut header = [0; BUCKET];
-        if sys::read_at(&file, &mut header, 0)? != BUCKET
-            || header[..8] != *MAGIC
-            || u64_at(&header, 16) != store
-            || u64::from(crc32c(&header[..56])) != u64_at(&header, 56)
-        {
-            return Ok(None);
-        }
-        let buckets = u64_at(&header, 8);
-        if !(MIN_BUCKETS..=MAX_BUCKETS).contains(&buckets)
-            || file.metadata()?.len() < (buckets + 1) * BUCKET as u64
-        {
+        sys::read_at(&file, &mut header, 0)?;
+        let Some(buckets) = decode_header(&header, store) else { return Ok(None) };
+        if file.metadata()?.len() < (buckets + 1) * BUCKET as u64 {
             return Ok(None);
         }
         let stripes = (0..STRIPES).map(|_| Mutex::new(None)).collect();
@@ -438,6 +430,38 @@ impl Locked<'_> {
         )?;
         Ok(Found { slot, hits: 0, bucket, at })
     }
+}
+
+/// Returns the number of buckets that the header of the index of a store tells, if it is one.
+fn decode_header(header: &Bucket, store: u64) -> Option<u64> {
+    let right = header[..8] == *MAGIC
+        && u64_at(header, 16) == store
+        && u64::from(crc32c(&header[..56])) == u64_at(header, 56);
+    let buckets = u64_at(header, 8);
+    (right && (MIN_BUCKETS..=MAX_BUCKETS).contains(&buckets)).then_some(buckets)
+}
+
+/// Decodes `data` as a header, also with a right checksum, and as a bucket.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz(data: &[u8]) {
+    let mut bytes = [0; BUCKET];
+    let len = data.len().min(BUCKET);
+    bytes[..len].copy_from_slice(&data[..len]);
+    for found in slots(&bytes, 3) {
+        let (position, hits) = (found.slot.position(), found.hits);
+        assert!(hits <= MAX_HITS && position.byte < Position::END && found.slot.len_hint() <= 12 << 20);
+        assert_eq!(found.slot.0 & ((1 << Position::BITS) - 1), position.pack());
+        assert!(bytes[SLOTS * 8 + found.at] == hits_byte(found.slot, hits) || hits == 0);
+        let _ = found.slot.role();
+    }
+    let store = u64_at(&bytes, 16);
+    let _ = decode_header(&bytes, store);
+    bytes[..8].copy_from_slice(MAGIC);
+    let check = u64::from(crc32c(&bytes[..56]));
+    bytes[56..64].copy_from_slice(&check.to_le_bytes());
+    assert_eq!(decode_header(&bytes, store.wrapping_add(1)), None, "another store's");
+    let buckets = decode_header(&bytes, store);
+    assert!(buckets.is_none_or(|buckets| buckets == u64_at(&bytes, 8) && buckets <= MAX_BUCKETS));
 }
 
 fn slots(bytes: &Bucket, bucket: u64) -> impl Iterator<Item = Found> + '_ {

@@ -2,6 +2,8 @@
 
 mod control;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod index;
 mod large;
 #[cfg(test)]

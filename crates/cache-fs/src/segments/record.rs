@@ -208,6 +208,25 @@ impl Header {
     }
 }
 
+/// Decodes `data` as a header, also with a right beginning and checksum; what is accepted is encoded as it was.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz(data: &[u8]) {
+    let _ = Header::decode(data);
+    let mut bytes = [0; HEADER];
+    let len = data.len().min(HEADER);
+    bytes[..len].copy_from_slice(&data[..len]);
+    bytes[..4].copy_from_slice(&MAGIC);
+    bytes[4] = VERSION;
+    let sum = check(&bytes);
+    bytes[124..].copy_from_slice(&sum.to_le_bytes());
+    let Some(header) = Header::decode(&bytes) else { return };
+    // A length that no segment has room for is only known to be one.
+    let (whole, written) = (header.record_len(), header.written_len());
+    assert!(written >= HEADER as u64 && (whole >= written || written > u64::MAX - ALIGN));
+    assert!(whole.is_multiple_of(ALIGN));
+    assert_eq!(Header::decode(&header.encode()), Some(header));
+}
+
 /// Returns the CRC32C of a header without its state and without itself.
 fn check(bytes: &[u8; HEADER]) -> u32 {
     let mut covered = *bytes;

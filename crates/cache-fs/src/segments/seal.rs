@@ -68,6 +68,22 @@ pub(super) fn decode(bytes: &[u8], store: u64, segment: u64) -> Option<Vec<Item>
     rest.as_chunks::<ITEM>().0.iter().map(item).collect()
 }
 
+/// Decodes `data` as a seal, also with a right head; what is accepted lies in the segment and is encoded as it was.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz(data: &[u8]) {
+    const SEGMENT: u64 = 1 << 20;
+    let _ = decode(data, 5, SEGMENT);
+    let items = data.as_chunks::<ITEM>().0;
+    let mut bytes = encode(5, &[]);
+    bytes.extend(items.as_flattened());
+    bytes[16..24].copy_from_slice(&(items.len() as u64).to_le_bytes());
+    let check = crc32c(&bytes[8..24]) ^ crc32c(&bytes[HEAD..]).rotate_left(1);
+    bytes[24..28].copy_from_slice(&check.to_le_bytes());
+    let Some(items) = decode(&bytes, 5, SEGMENT) else { return };
+    assert!(items.iter().all(|item| item.offset + item.len <= SEGMENT && item.len >= HEADER as u64));
+    assert_eq!(encode(5, &items), bytes);
+}
+
 /// Reads a seal; nothing if it is not there or of no use.
 fn read(path: &Path, store: u64, segment: u64) -> Option<Vec<Item>> {
     let file = sys::open(path, false).ok()?;
