@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
@@ -230,18 +231,24 @@ fn links_in_the_way_do_not_lead_a_restore_elsewhere() {
 
 #[test]
 fn a_restore_is_all_or_nothing() {
-    let lab = Lab::of_files();
-    lab.write("in", "x");
-    let flags = ["-i", "in", "-o", "out/"];
-    let script = "mkdir -p out; cat out/* > seen 2>/dev/null; echo aaaa > out/a; echo bbbb > out/b";
-    lab.sh(&flags, script).expect("miss");
-    fs::write(lab.path("out/a"), "mine a,").unwrap();
-    fs::write(lab.path("out/b"), "mine b").unwrap();
-    // The content of one of both is damaged. The tree that the command then sees must be untouched by the other.
-    let blob =
-        lab.stored_files("/blobs/").into_iter().find(|path| fs::read(path).unwrap() == b"bbbb\n").unwrap();
-    fs::write(blob, "BBBB\n").unwrap();
-    lab.sh(&flags, script).expect("miss");
-    assert_eq!(lab.read("seen"), "mine a,mine b");
-    assert_eq!((lab.read("out/a"), lab.read("out/b")), ("aaaa\n".to_owned(), "bbbb\n".to_owned()));
+    for lab in Lab::of_each_layout() {
+        lab.write("in", "x");
+        let flags = ["-i", "in", "-o", "out/"];
+        let script = "mkdir -p out; cat out/* > seen 2>/dev/null; echo aaaa > out/a; echo bbbb > out/b";
+        lab.sh(&flags, script).expect("miss");
+        fs::write(lab.path("out/a"), "mine a,").unwrap();
+        fs::write(lab.path("out/b"), "mine b").unwrap();
+        // The content of one of both is damaged. The tree that the command then sees must be untouched by the other.
+        let damage = |path: &PathBuf| {
+            let mut content = fs::read(path).unwrap();
+            let blob = content.windows(5).position(|window| window == b"bbbb\n");
+            let Some(at) = blob else { return false };
+            content[at] = b'B';
+            fs::write(path, content).is_ok()
+        };
+        assert_eq!(lab.stored_files("-v1/").into_iter().filter(damage).count(), 1);
+        lab.sh(&flags, script).expect("miss");
+        assert_eq!(lab.read("seen"), "mine a,mine b");
+        assert_eq!((lab.read("out/a"), lab.read("out/b")), ("aaaa\n".to_owned(), "bbbb\n".to_owned()));
+    }
 }

@@ -14,7 +14,7 @@ pub(crate) struct Lab {
     dir: TempDir,
     pub(crate) work: PathBuf,
     pub(crate) cache: PathBuf,
-    layout: Option<&'static str>,
+    settings: &'static [(&'static str, &'static str)],
 }
 
 /// A finished `vitte-cache`.
@@ -64,12 +64,23 @@ impl Lab {
         let root = dir.path().canonicalize().unwrap();
         let (work, cache) = (root.join("work"), root.join("cache"));
         fs::create_dir(&work).unwrap();
-        Self { dir, work, cache, layout: None }
+        Self { dir, work, cache, settings: &[] }
     }
 
     /// The same with one file per entry and per blob, for tests that look at them.
     pub(crate) fn of_files() -> Self {
-        Self { layout: Some("files"), ..Self::new() }
+        Self { settings: &[("VITTE_CACHE_LAYOUT", "files")], ..Self::new() }
+    }
+
+    /// The same with segments whatever the file system, and so few bytes that a test can put all of them back.
+    pub(crate) fn of_segments() -> Self {
+        let settings = &[("VITTE_CACHE_LAYOUT", "segments"), ("VITTE_CACHE_MAX_SIZE", "16MB")];
+        Self { settings, ..Self::new() }
+    }
+
+    /// One of each layout.
+    pub(crate) fn of_each_layout() -> [Self; 2] {
+        [Self::of_files(), Self::of_segments()]
     }
 
     /// Another tree with the same cache.
@@ -100,7 +111,7 @@ impl Lab {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.dir.path())
             .env("VITTE_CACHE_DIR", &self.cache)
-            .envs(self.layout.map(|layout| ("VITTE_CACHE_LAYOUT", layout)))
+            .envs(self.settings.iter().copied())
             .stdin(Stdio::null());
         command
     }
