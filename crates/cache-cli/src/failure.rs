@@ -65,6 +65,16 @@ impl From<io::Error> for Failure {
 
 impl From<cache_core::Error> for Failure {
     fn from(error: cache_core::Error) -> Self {
-        Self::failed(error)
+        Self::failed(sentence(&error))
+    }
+}
+
+/// Returns `error` in one sentence, with what can be done about it by this command.
+pub(crate) fn sentence(error: &cache_core::Error) -> String {
+    match error {
+        cache_core::Error::NewerFormat { .. } => {
+            format!("{error}; use that version, or name another directory with --dir")
+        }
+        other => other.to_string(),
     }
 }

@@ -9,7 +9,7 @@ use cache_fs::{FsStore, Layout, Options};
 use cache_run::access::AccessLog;
 
 use crate::config::Config;
-use crate::failure::{Failure, Result};
+use crate::failure::{self, Failure, Result};
 use crate::output;
 use crate::settings::Id;
 
@@ -72,7 +72,7 @@ pub(crate) fn open_for_run(config: &Config) -> ForRun {
     };
     match FsStore::open(&dir, Options { read_only, observers, ..options(config, &dir) }) {
         Ok(store) => ForRun { store: Some(store), read_only, trouble: None, warning },
-        Err(error) => ForRun { warning, ..ForRun::without(Some(error.to_string())) },
+        Err(error) => ForRun { warning, ..ForRun::without(Some(failure::sentence(&error))) },
     }
 }
 

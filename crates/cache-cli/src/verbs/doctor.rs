@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Context, now};
 use crate::args::{DoctorArgs, Globals};
-use crate::failure::{FAILED, Result};
+use crate::failure::{self, FAILED, Result};
 use crate::output::{self, Color, Painter};
 use crate::place;
 use crate::settings::TABLE;
@@ -111,7 +111,11 @@ fn examine(context: &Context) -> Vec<Check> {
     let store = match FsStore::open(&dir, cache_fs::Options { read_only, ..options }) {
         Ok(store) => store,
         Err(error) => {
-            checks.push(Check::fail("directory", error.to_string(), "until then commands run uncached"));
+            checks.push(Check::fail(
+                "directory",
+                failure::sentence(&error),
+                "until then commands run uncached",
+            ));
             return checks;
         }
     };

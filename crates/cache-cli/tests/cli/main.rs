@@ -7,6 +7,7 @@ mod journal;
 mod manual;
 #[cfg(target_os = "linux")]
 mod namespace;
+mod newer;
 mod output;
 mod secrets;
 mod settings;

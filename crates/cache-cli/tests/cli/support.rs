@@ -62,7 +62,12 @@ impl Place {
 
     /// The same with one file per entry and per blob, for tests that look at them.
     pub(crate) fn of_files() -> Self {
-        Self { layout: Some("files"), ..Self::new() }
+        Self::of("files")
+    }
+
+    /// The same in this layout, whatever the file system.
+    pub(crate) fn of(layout: &'static str) -> Self {
+        Self { layout: Some(layout), ..Self::new() }
     }
 
     pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {

@@ -161,8 +161,7 @@ fn an_evicted_result_says_so() {
     };
     let [files, segments] = Lab::of_each_layout();
     // What was written a moment ago is protected from eviction in files, and its loss looks the same.
-    let cases: [(Lab, &dyn Fn(&Lab)); 2] = [(files, &remove_blob), (segments, &fill)];
-    for (lab, evict) in cases {
+    for (lab, evict) in [(files, &remove_blob as &dyn Fn(&Lab)), (segments, &fill)] {
         lab.write("in", "1");
         let (flags, script) = (["-n", "t", "-i", "in", "-o", "out"], "cp in out");
         lab.sh(&flags, script).expect("miss");
