@@ -6,6 +6,8 @@ mod files;
 pub mod fuzzing;
 mod index;
 mod large;
+#[cfg(target_os = "linux")]
+mod map;
 #[cfg(test)]
 mod power_cut;
 mod raw;
@@ -16,6 +18,7 @@ mod record;
 mod seal;
 mod space;
 mod sys;
+mod table;
 mod tally;
 #[cfg(test)]
 mod tape;
@@ -34,9 +37,10 @@ use cache_core::{Clock, SystemClock};
 use crate::options::Durability;
 use control::{Constant, Control, LogState, State};
 use files::SegmentFiles;
-use index::Index;
+use index::{Index, Plan};
 use record::Class;
 use space::Lease;
+use table::Access;
 use tally::Tally;
 
 pub use control::Counters;
@@ -80,6 +84,8 @@ pub(crate) struct Settings {
     /// Bytes of a segment; only if the store is made now.
     pub(crate) segment_bytes: Option<u64>,
     pub(crate) free_space_floor: u64,
+    /// Whether the index may be shared memory, where the file system is one for it.
+    pub(crate) map_index: bool,
     pub(crate) read_only: bool,
     pub(crate) durability: Durability,
     pub(crate) clock: Arc<dyn Clock>,
@@ -92,6 +98,7 @@ impl Default for Settings {
             max_records: None,
             segment_bytes: None,
             free_space_floor: 0,
+            map_index: true,
             read_only: false,
             durability: Durability::Relaxed,
             clock: Arc::new(SystemClock),
@@ -127,18 +134,25 @@ impl Log {
         let store = control.constant.store;
         // An index that was made for a much larger limit would leave no room for anything else.
         let limit = settings.max_bytes.unwrap_or(u64::MAX);
+        let made = |index: Option<Index>| {
+            index.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the index cannot be made"))
+        };
         let index = match Index::open(root, store, writable)? {
-            Some(index) if !writable || index.bytes() <= limit / 2 => index,
+            Some(index) if !writable => index,
+            Some(index)
+                if index.bytes() <= limit / 2
+                    && (settings.map_index || index.access() == Access::Locked) =>
+            {
+                index
+            }
             Some(_) => {
-                rebuild::replace(root, store, slots_for(&settings))?;
-                Index::open(root, store, writable)?
-                    .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the index cannot be made"))?
+                rebuild::replace(root, store, plan(root, &settings))?;
+                made(Index::open(root, store, writable)?)?
             }
             None if !writable => return Ok(None),
             None => {
-                rebuild::begin(root, store, slots_for(&settings))?;
-                Index::open(root, store, writable)?
-                    .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the index cannot be made"))?
+                rebuild::begin(root, store, plan(root, &settings))?;
+                made(Index::open(root, store, writable)?)?
             }
         };
         let oldest = control.peek().map_or([1, 1], |state| state.logs.map(|log| log.oldest));
@@ -248,14 +262,21 @@ pub(crate) fn check_limit(max_bytes: Option<u64>) -> cache_core::Result<()> {
     }
 }
 
+/// Returns the error of a process that others always come before.
+fn busy() -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, "too many processes are changing the same part of the cache")
+}
+
 fn create_dirs(root: &Path) -> io::Result<()> {
     ["log", "large", "tmp", "locks"]
         .iter()
         .try_for_each(|dir| crate::trust::create_private_dir(&root.join(dir)))
 }
 
-fn slots_for(settings: &Settings) -> u64 {
-    settings.max_bytes.unwrap_or(UNLIMITED) / BYTES_PER_SLOT
+/// Returns what the index of a store is made for.
+fn plan(root: &Path, settings: &Settings) -> Plan {
+    let slots = settings.max_bytes.unwrap_or(UNLIMITED) / BYTES_PER_SLOT;
+    Plan { slots, access: if settings.map_index { Access::best_in(root) } else { Access::Locked } }
 }
 
 /// Makes the control file. Of two processes that do it at once, the first one counts.

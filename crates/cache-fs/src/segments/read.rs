@@ -15,6 +15,8 @@ use super::{Log, sys};
 
 /// Bytes of a large payload that are checked at a time.
 const PIECE: usize = 256 << 10;
+/// How often a look-up that meets a record which is just being replaced looks again.
+const CHANGING: u32 = 16;
 
 /// A record that proved to be right.
 #[derive(Debug)]
@@ -114,7 +116,7 @@ impl Log {
         buffer: &mut Vec<u8>,
     ) -> io::Result<Sight> {
         let spot = self.index.spot(kind, key);
-        let (gone, dead) = (Cell::new(None), Cell::new(false));
+        let (gone, dead) = (Cell::new(None), Cell::new(None));
         let mut judge = |found: Found| {
             if gone.get() == Some(found.slot) {
                 return Ok(None);
@@ -124,7 +126,7 @@ impl Log {
                 Seen::Damaged => Some((found, None)),
                 Seen::Other => None,
                 Seen::Dead => {
-                    dead.set(true);
+                    dead.set(Some(found));
                     None
                 }
                 Seen::Gone => {
@@ -134,12 +136,21 @@ impl Log {
             })
         };
         let mut found = self.index.find(&spot, &mut judge)?;
-        if found.is_none() && dead.get() && !self.settings.read_only {
-            // Somebody is just replacing or moving it: what they do takes a lock, and is done when that is free.
-            found = self.index.locked(&spot, |locked| locked.find(&mut judge))?;
-        } else if found.is_none() && gone.get().is_some() {
+        if found.is_none() && gone.get().is_some() {
             // Its slot was read before it moved, and its segment afterwards.
             found = self.index.find(&spot, &mut judge)?;
+        }
+        for _ in 0..CHANGING {
+            if found.is_some() || dead.take().is_none() {
+                break;
+            }
+            // Somebody is just replacing or moving it, and a step away from having done so.
+            std::thread::yield_now();
+            found = self.index.find(&spot, &mut judge)?;
+        }
+        if let Some(ended) = dead.take().filter(|_| found.is_none()) {
+            // Or died there.
+            self.bury(&ended);
         }
         if found.is_none() && used {
             Tally::count(&self.tally.misses);
@@ -152,7 +163,7 @@ impl Log {
                 Sight::Hit(record)
             }
             Some((found, None)) => {
-                self.bury(&spot, &found);
+                self.bury(&found);
                 Sight::Damaged
             }
             None if gone.get().is_some() => Sight::Evicted,

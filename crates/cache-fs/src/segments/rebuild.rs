@@ -4,8 +4,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::index::Index;
+use super::index::{Found, Index, Plan, Spot};
 use super::record::{Class, Header, Position, State};
+use super::write::CHANGES;
 use super::seal::Item;
 use super::{Log, files, sys};
 
@@ -13,24 +14,24 @@ use super::{Log, files, sys};
 const MARKER: &str = "rebuild";
 
 /// Puts an empty index into place, to be filled.
-pub(super) fn begin(root: &Path, store: u64, slots: u64) -> io::Result<()> {
+pub(super) fn begin(root: &Path, store: u64, plan: Plan) -> io::Result<()> {
     let lock = sys::open(&root.join("locks").join("evict"), true)?;
     let _held = sys::Flock::new(&lock)?;
     // Another process may have been faster.
     if Index::open(root, store, true)?.is_some() {
         return Ok(());
     }
-    fill_later(root, store, slots)
+    fill_later(root, store, plan)
 }
 
 /// Puts an empty index into the place of the one that is there, to be filled.
-pub(super) fn replace(root: &Path, store: u64, slots: u64) -> io::Result<()> {
+pub(super) fn replace(root: &Path, store: u64, plan: Plan) -> io::Result<()> {
     let lock = sys::open(&root.join("locks").join("evict"), true)?;
     let _held = sys::Flock::new(&lock)?;
-    fill_later(root, store, slots)
+    fill_later(root, store, plan)
 }
 
-fn fill_later(root: &Path, store: u64, slots: u64) -> io::Result<()> {
+fn fill_later(root: &Path, store: u64, plan: Plan) -> io::Result<()> {
     let empty = Class::ALL
         .into_iter()
         .all(|class| files::numbers(&root.join("log"), class).is_ok_and(|numbers| numbers.is_empty()));
@@ -39,11 +40,11 @@ fn fill_later(root: &Path, store: u64, slots: u64) -> io::Result<()> {
     }
     // Processes that have it open must not go by what it says of another store.
     match sys::open(&root.join("index"), true) {
-        Ok(old) => sys::set_len(&old, 0)?,
+        Ok(old) => sys::blank(&old)?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }
-    Index::create(root, store, slots)
+    Index::create(root, store, plan)
 }
 
 /// Notes that the index lacks what the segments hold.
@@ -72,7 +73,8 @@ impl Log {
                     return;
                 }
             }
-            if let Some(log) = log.upgrade() {
+            // What was exchanged meanwhile is filled by who finds that out when it writes.
+            if let Some(log) = log.upgrade().filter(|log| log.index.is_exchanged().is_ok_and(|it| !it)) {
                 let _ = sys::remove_file(&log.root.join(MARKER));
             }
         });
@@ -120,41 +122,76 @@ impl Log {
 
     /// Lets the index lead to a record again, unless it leads to a better one of the same key.
     fn restore_slot(&self, item: &Item, position: Position) -> io::Result<()> {
-        let Some(this) = self.read_header(position)? else { return Ok(()) };
-        if this.state == State::Dead {
-            return Ok(());
-        }
         let spot = self.index.spot(item.kind, &item.key);
-        self.index.locked(&spot, |locked| {
+        for _ in 0..CHANGES {
             // It may have ended meanwhile, and nobody ends it from here on.
             let Some(this) = self.read_header(position)?.filter(|this| this.state == State::Alive) else {
                 return Ok(());
             };
-            let own = locked.find(|found| {
+            let own = self.index.find(&spot, |found| {
                 let header = self.read_header(found.slot.position())?;
                 let same = header.filter(|it| it.kind == item.kind && it.key == item.key);
                 Ok(same.map(|header| (found, header)))
             })?;
             let Some((found, there)) = own else {
-                return self.insert(locked, position, item.len);
+                let Some(found) = self.insert(&spot, position, item.len)? else { continue };
+                return self.end_twins(&spot, &found, &this);
             };
             if there.position == position {
                 return Ok(());
             }
             match better(&there, &this) {
                 // What lost must not be found by the next rebuild, when what won may be gone.
-                Better::First => self.kill(&this),
+                Better::First => return self.kill(&this),
                 Better::Second => {
                     self.kill(&there)?;
-                    locked.replace(&found, position, item.len).map(drop)
+                    if self.index.replace(&spot, &found, position, item.len)?.is_some() {
+                        return Ok(());
+                    }
                 }
                 Better::Neither => {
-                    locked.clear(&found)?;
                     self.kill(&there)?;
-                    self.kill(&this)
+                    self.kill(&this)?;
+                    if self.index.clear(&found)? {
+                        return Ok(());
+                    }
                 }
             }
-        })
+        }
+        Err(super::busy())
+    }
+
+    /// Sees to it that no other slot leads to a record of the same key: of two processes that store a new key at once, both
+    /// find that it is absent, and maybe two different slots empty.
+    pub(super) fn end_twins(&self, spot: &Spot, own: &Found, header: &Header) -> io::Result<()> {
+        let mut twins = Vec::new();
+        self.index.find(spot, |found| {
+            if found.slot != own.slot
+                && let Some(there) = self.read_header(found.slot.position())?
+                && there.kind == header.kind
+                && there.key == header.key
+            {
+                twins.push((found, there));
+            }
+            Ok(None::<()>)
+        })?;
+        for (found, there) in twins {
+            let (first, second) = match better(&there, header) {
+                Better::First => (false, true),
+                Better::Second => (true, false),
+                // That both end is a miss; which of them is the newer one cannot be told.
+                Better::Neither => (true, true),
+            };
+            if first {
+                self.kill(&there)?;
+                self.index.clear(&found)?;
+            }
+            if second {
+                self.kill(header)?;
+                self.index.clear(own)?;
+            }
+        }
+        Ok(())
     }
 }
 

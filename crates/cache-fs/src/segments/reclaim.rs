@@ -283,7 +283,7 @@ impl Log {
         let spot = self.index.spot(item.kind, &item.key);
         let own = self.index.find(&spot, |found| Ok((found.slot.position() == position).then_some(found)))?;
         let Some(found) = own else { return Ok(None) };
-        let Some(new) = self.keep(&header, found.slot, &spot, buffer)? else { return Ok(None) };
+        let Some(new) = self.keep(&header, &found, &spot, buffer)? else { return Ok(None) };
         if class == Class::Main && hits > 1 {
             self.index.set_hits(&new, hits - 1);
         }

@@ -11,8 +11,10 @@ use super::{Log, PATIENCE, files, sys};
 
 /// Most bytes that a process leases at a time: what it leaves unused when it ends is lost until its segment is reclaimed.
 const MAX_LEASE: u64 = 256 << 10;
-/// Bytes for which the disk is asked at a time.
+/// Bytes for which the disk is asked at a time; of a log that is larger already, as many as it has.
 const CHUNK: u64 = 4 << 20;
+/// Records for which a lease should have room to be worth a preparation.
+const MANY: u64 = 4;
 /// How often room is made for one put before it is given up.
 const ATTEMPTS: u32 = 8;
 
@@ -58,6 +60,9 @@ impl Log {
                 match self.grant(class, len, size, after, evicting)? {
                     Grant::Lease { start, end, tight: is_tight, fresh: is_fresh } => {
                         *lease = Lease { next: start, end, total: lease.total + (end - start) };
+                        if (end - start) / MANY >= len {
+                            self.warm(class, start, end);
+                        }
                         tight = is_tight;
                         fresh = is_fresh.then_some(start / self.segment());
                     }
@@ -100,6 +105,15 @@ impl Log {
             )?;
         }
         Err(io::ErrorKind::StorageFull.into())
+    }
+
+    /// Writes zeros to a lease that is for many records. The page cache makes room for all of it at once then, which costs a
+    /// third of making room for each record.
+    fn warm(&self, class: Class, start: u64, end: u64) {
+        // Where it fails, the records say so.
+        if let Ok(Some(file)) = self.files.get(class, start / self.segment()) {
+            let _ = sys::write_zeros(&file, start % self.segment(), end - start);
+        }
     }
 
     /// Lets what is stored from now on come after all that has been stored.
@@ -146,7 +160,7 @@ impl Log {
                 }
                 let from = log.allocated.max(segment_end - segment);
                 if end > log.allocated {
-                    grown.allocated = (start + CHUNK).max(end).min(segment_end);
+                    grown.allocated = (start + log.held.max(CHUNK)).max(end).min(segment_end);
                     grown.held += grown.allocated - from;
                 }
                 let bytes = index.saturating_add(others).saturating_add(grown.bytes());

@@ -4,12 +4,17 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
 #[cfg(test)]
 use super::tape;
+
+/// How long a lock is waited for before it is asked for again: about as long as it is held, and then longer and longer.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 
 /// Opens a file that is there. Links are not followed, pipes not waited for.
 pub(super) fn open(path: &Path, writable: bool) -> io::Result<File> {
@@ -123,6 +128,29 @@ pub(super) fn write_parts_at(file: &File, parts: [&[u8]; 3], at: u64) -> io::Res
     Ok(())
 }
 
+/// Writes `len` zeros in as few calls as can be.
+pub(super) fn write_zeros(file: &File, mut at: u64, mut len: u64) -> io::Result<()> {
+    static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
+    while len > 0 {
+        let mut parts = [IoSlice::new(&[]); 16];
+        let mut left = len as usize;
+        for part in &mut parts {
+            *part = IoSlice::new(&ZEROS[..left.min(ZEROS.len())]);
+            left -= part.len();
+        }
+        let written = match rustix::io::pwritev(file, &parts, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => written as u64,
+            Err(Errno::INTR) => 0,
+            Err(e) => return Err(e.into()),
+        };
+        #[cfg(test)]
+        tape::wrote(file, &vec![0; written as usize], at);
+        (at, len) = (at + written, len.saturating_sub(written));
+    }
+    Ok(())
+}
+
 /// Gives the bytes from `from` to `to` of the file room on the disk, so that writing there cannot fail for lack of it.
 pub(super) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), from, to.saturating_sub(from)) {
@@ -145,6 +173,24 @@ pub(super) fn next_data(file: &File, at: u64) -> Option<u64> {
         // Where holes are not told, everything is data.
         Err(_) => Some(at),
     }
+}
+
+/// Lets all of a file read as zeros, and gives its room back. Who has it mapped must not find it cut off.
+pub(super) fn blank(file: &File) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(file, flags, 0, file.metadata()?.len().max(1)) {
+            Ok(()) => {
+                #[cfg(test)]
+                tape::blanked(file);
+                return Ok(());
+            }
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    set_len(file, 0)
 }
 
 pub(super) fn set_len(file: &File, len: u64) -> io::Result<()> {
@@ -203,12 +249,21 @@ pub(super) fn remove_dir_all(path: &Path) -> io::Result<()> {
 pub(super) struct Flock<'a>(&'a File);
 
 impl<'a> Flock<'a> {
+    /// Waits for the lock, but not for ever: its holder may have been stopped.
     pub(super) fn new(file: &'a File) -> io::Result<Self> {
+        let mut pause = SHORTEST_PAUSE;
+        let mut waited = Duration::ZERO;
         loop {
-            match file.lock() {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                done => return done.map(|()| Self(file)),
+            if let Some(held) = Self::try_new(file)? {
+                return Ok(held);
             }
+            if waited >= super::PATIENCE {
+                let why = "another process holds a lock of the cache and does not let go of it";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+            }
+            std::thread::sleep(pause);
+            waited += pause;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

@@ -120,6 +120,11 @@ pub(super) fn resized(file: &File) {
     record(|tape| Some(Op::Resize { file: tape.id(file)?, len: file.metadata().ok()?.len() }));
 }
 
+pub(super) fn blanked(file: &File) {
+    let len = file.metadata().map_or(0, |meta| meta.len());
+    wrote(file, &vec![0; len as usize], 0);
+}
+
 pub(super) fn synced(file: &File) {
     record(|tape| Some(Op::Sync { file: tape.id(file)? }));
 }

@@ -133,7 +133,7 @@ impl Log {
                 Seen::Other | Seen::Gone | Seen::Dead => {}
                 Seen::Damaged => {
                     visit(Visited::Damaged(Some((header.kind, header.key))));
-                    self.bury(&self.index.spot(header.kind, &header.key), &found);
+                    self.bury(&found);
                 }
             }
         }

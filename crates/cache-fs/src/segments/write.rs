@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use cache_core::{Fingerprint, crc32c};
 
-use super::index::{Found, Locked, Slot, Spot, Use};
+use super::index::{Found, Spot, Use};
 use super::read::{Depth, Seen};
 use super::record::{Class, HEADER, Header, Kind, Place, Position, STATE, State, Worth};
 use super::tally::Tally;
@@ -18,6 +18,8 @@ use crate::options::Durability;
 pub(super) const DUPLICATES_FROM: u64 = 1 << 10;
 /// How often a record is written again because another process was faster with the same key.
 const ATTEMPTS: u32 = 4;
+/// How often a slot is looked at again because somebody else was faster with it. Each time, somebody else got on.
+pub(super) const CHANGES: u32 = 1000;
 
 /// Returns whether payloads of this kind are looked for under other keys. Blobs are found by their digests.
 pub(super) fn is_shared(kind: Kind) -> bool {
@@ -248,45 +250,47 @@ impl Log {
     /// Lets the index lead to the record, and ends what it replaces.
     fn commit(&self, spot: &Spot, header: &Header, if_absent: bool) -> io::Result<Commit> {
         let len = header.record_len();
-        self.index.locked(spot, |locked| {
-            if locked.exchanged {
-                return Ok(Commit::Exchanged);
-            }
-            let Some((found, old)) = self.find_own(locked, header)? else {
-                self.insert(locked, header.position, len)?;
-                return Ok(Commit::Done);
+        for _ in 0..CHANGES {
+            let own = match self.find_own(spot, header)? {
+                None => {
+                    let Some(own) = self.insert(spot, header.position, len)? else { continue };
+                    own
+                }
+                // The index is being made anew, and whoever does it has found this record already.
+                Some((found, Some(old))) if old.position == header.position => found,
+                Some((_, Some(old))) if if_absent && self.is_there(&old) => return Ok(Commit::Present),
+                Some((_, Some(old)))
+                    if old.version > header.version
+                        && Position::unpack(old.version).class == header.position.class =>
+                {
+                    return Ok(Commit::Behind(Position::unpack(old.version).byte));
+                }
+                Some((found, old)) => {
+                    // In this order, so that a process that dies in between leaves none that counts besides the indexed
+                    // one.
+                    if let Some(old) = old {
+                        self.kill(&old)?;
+                    }
+                    let Some(own) = self.index.replace(spot, &found, header.position, len)? else { continue };
+                    own
+                }
             };
-            // The index is being made anew, and whoever does it has found this record already.
-            if old.as_ref().is_some_and(|old| old.position == header.position) {
-                return Ok(Commit::Done);
-            }
-            if if_absent && old.as_ref().is_some_and(|old| self.is_there(old)) {
-                return Ok(Commit::Present);
-            }
-            if let Some(old) = &old
-                && old.version > header.version
-                && Position::unpack(old.version).class == header.position.class
-            {
-                return Ok(Commit::Behind(Position::unpack(old.version).byte));
-            }
-            // In this order, so that a process that dies in between leaves none that counts besides the indexed one.
-            if let Some(old) = old {
-                self.kill(&old)?;
-            }
-            locked.replace(&found, header.position, len)?;
-            Ok(Commit::Done)
-        })
+            self.end_twins(spot, &own, header)?;
+            return Ok(if self.index.is_exchanged()? { Commit::Exchanged } else { Commit::Done });
+        }
+        Err(super::busy())
     }
 
-    /// Lets the index lead to a record. What has to make way for it is found no more, and so must end.
-    pub(super) fn insert(&self, locked: &mut Locked<'_>, position: Position, len: u64) -> io::Result<()> {
-        let vacancy = locked.vacancy(|position| self.age(position))?;
+    /// Lets the index lead to a record, and returns how it is found; nothing if somebody else took the room. What has to make
+    /// way for it is found no more, and so must end.
+    pub(super) fn insert(&self, spot: &Spot, position: Position, len: u64) -> io::Result<Option<Found>> {
+        let vacancy = self.index.vacancy(spot, |position| self.age(position))?;
         if let Some(slot) = vacancy.displaced.filter(|slot| slot.role() != Use::Content)
             && let Some(header) = self.read_header(slot.position())?
         {
             self.kill(&header)?;
         }
-        locked.fill(&vacancy, position, len)
+        self.index.fill(spot, &vacancy, position, len)
     }
 
     /// Returns by how many bytes a position lies behind the beginning of its log, as far as this process knows.
@@ -296,9 +300,9 @@ impl Log {
     }
 
     /// Returns the slot of the same key, with the record that it leads to if that is alive.
-    fn find_own(&self, locked: &Locked<'_>, header: &Header) -> io::Result<Option<(Found, Option<Header>)>> {
+    fn find_own(&self, spot: &Spot, header: &Header) -> io::Result<Option<(Found, Option<Header>)>> {
         let mut ghost = None;
-        let own = locked.find(|found| {
+        let own = self.index.find(spot, |found| {
             match self.read_header(found.slot.position())? {
                 Some(old) if old.kind == header.kind && old.key == header.key => Ok(Some((found, old))),
                 Some(_) => Ok(None),
@@ -322,14 +326,12 @@ impl Log {
 
     /// Lets the index know where this content is. It is a help only: that two do it at once matters to nobody.
     fn note_content(&self, spot: &Spot, header: &Header) -> io::Result<()> {
-        self.index.locked(spot, |locked| {
-            let vacancy = locked.vacancy(|position| self.age(position))?;
-            // What is found under its key matters more.
-            if vacancy.displaced.is_some_and(|slot| slot.role() != Use::Content) {
-                return Ok(());
-            }
-            locked.fill(&vacancy, header.position, header.record_len())
-        })
+        let vacancy = self.index.vacancy(spot, |position| self.age(position))?;
+        // What is found under its key matters more.
+        if vacancy.displaced.is_none_or(|slot| slot.role() == Use::Content) {
+            self.index.fill(spot, &vacancy, header.position, header.record_len())?;
+        }
+        Ok(())
     }
 
     /// Marks a record as dead, so that no index that is made anew leads to it.
@@ -345,20 +347,12 @@ impl Log {
         }
     }
 
-    /// Removes a record that proved to be damaged from the index, unless it was replaced meanwhile.
-    pub(super) fn bury(&self, spot: &Spot, seen: &Found) {
-        if self.settings.read_only {
-            return;
-        }
+    /// Removes a record that proved to be of no use from the index, unless it was replaced meanwhile.
+    pub(super) fn bury(&self, seen: &Found) {
         // It stays a miss if this fails.
-        let _ = self.index.locked(spot, |locked| {
-            let same = locked.find(|found| Ok((found.slot == seen.slot).then_some(found)))?;
-            if let Some(found) = same {
-                self.set_state(seen.slot.position(), State::Dead)?;
-                locked.clear(&found)?;
-            }
-            Ok(())
-        });
+        if !self.settings.read_only && self.index.clear(seen).is_ok_and(|done| done) {
+            let _ = self.set_state(seen.slot.position(), State::Dead);
+        }
     }
 
     /// Removes the record under `key` and returns whether there was one.
@@ -397,32 +391,32 @@ impl Log {
         freed: &mut Vec<(Class, u64)>,
         ended: &mut Vec<Position>,
     ) -> io::Result<Option<bool>> {
-        self.index.locked(spot, |locked| {
-            if locked.exchanged {
-                return Ok(None);
+        let mut removed = false;
+        for _ in 0..CHANGES {
+            let own = self.index.find(spot, |found| {
+                let header = self.read_header(found.slot.position())?;
+                // A record that cannot be read here may be read by a process that has its file open since long.
+                let own = header.as_ref().is_none_or(|it| it.kind == kind && it.key == *key);
+                Ok(own.then_some((found, header)))
+            })?;
+            let Some((found, header)) = own else {
+                return Ok(if self.index.is_exchanged()? { None } else { Some(removed) });
+            };
+            let Some(header) = header else {
+                self.index.clear(&found)?;
+                continue;
+            };
+            removed |= header.state == State::Alive && self.is_there(&header);
+            self.kill(&header)?;
+            ended.push(header.position);
+            if self.index.clear(&found)?
+                && header.place == Place::File
+                && sys::remove_file(&self.large_path(&header)).is_ok()
+            {
+                freed.push((header.position.class, header.payload_len));
             }
-            let mut removed = false;
-            loop {
-                let own = locked.find(|found| {
-                    let header = self.read_header(found.slot.position())?;
-                    // A record that cannot be read here may be read by a process that has its file open since long.
-                    let own = header.as_ref().is_none_or(|it| it.kind == kind && it.key == *key);
-                    Ok(own.then_some((found, header)))
-                })?;
-                let Some((found, header)) = own else { return Ok(Some(removed)) };
-                let Some(header) = header else {
-                    locked.clear(&found)?;
-                    continue;
-                };
-                removed |= header.state == State::Alive && self.is_there(&header);
-                ended.push(header.position);
-                self.kill(&header)?;
-                locked.clear(&found)?;
-                if header.place == Place::File && sys::remove_file(&self.large_path(&header)).is_ok() {
-                    freed.push((header.position.class, header.payload_len));
-                }
-            }
-        })
+        }
+        Err(super::busy())
     }
 
     /// Returns whether there is a record under `key`, and counts that as a use if `used`.
@@ -435,7 +429,7 @@ impl Log {
     pub(super) fn keep(
         &self,
         old: &Header,
-        seen: Slot,
+        seen: &Found,
         spot: &Spot,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Option<Found>> {
@@ -461,23 +455,25 @@ impl Log {
         let parts = [&new.encode()[..], &buffer[HEADER..len as usize], &[]];
         sys::write_parts_at(&room.file, parts, room.position.byte % self.segment())?;
         Tally::count(&self.tally.records);
-        let moved = self.index.locked(spot, |locked| {
-            let same = locked.find(|found| Ok((found.slot == seen).then_some(found)))?;
-            let Some(found) = same else { return Ok(None) };
-            // One after the other, so that a process that dies in between leaves none that counts and is not indexed.
-            self.kill(old)?;
-            let moved = locked.replace(&found, new.position, len)?;
-            self.set_state(new.position, State::Alive)?;
-            Ok(Some(moved))
-        })?;
-        if is_shared(old.kind) && moved.is_some() {
-            let content = self.index.content_spot(old.fingerprint.to_bytes(), old.payload_len);
-            self.index.locked(&content, |locked| {
-                let own =
-                    locked.find(|found| Ok((found.slot.position() == old.position).then_some(found)))?;
-                own.map_or(Ok(()), |found| locked.replace(&found, new.position, len).map(drop))
-            })?;
+        // One after the other, so that a process that dies in between leaves none that counts and is not indexed.
+        self.kill(old)?;
+        let Some(moved) = self.index.replace(spot, seen, new.position, len)? else { return Ok(None) };
+        self.set_state(new.position, State::Alive)?;
+        // It was replaced or removed before it counted, by somebody who found it dead.
+        let leads = self.index.find(spot, |found| Ok((found.slot == moved.slot).then_some(())))?;
+        if leads.is_none() {
+            self.kill(&new)?;
+            return Ok(None);
         }
-        Ok(moved)
+        if is_shared(old.kind) {
+            let content = self.index.content_spot(old.fingerprint.to_bytes(), old.payload_len);
+            let own = self
+                .index
+                .find(&content, |found| Ok((found.slot.position() == old.position).then_some(found)))?;
+            if let Some(found) = own {
+                self.index.replace(&content, &found, new.position, len)?;
+            }
+        }
+        Ok(Some(moved))
     }
 }
