@@ -3,11 +3,73 @@
 //! [`FsStore`] keeps [entries](cache_core::Entry) and blobs. Its promises, in this order: what cannot be proved right is
 //! a miss; a limit is a limit from the first put on; nothing waits for long.
 //!
+//! How the content lies on the disk is one of two [layouts](Layout). By default a new store gets segments on the local
+//! file systems that are known to suit them, and files elsewhere; [`FsStore::migrate`] moves it from one to the other.
+//!
+//! | | files | segments |
+//! |---|---|---|
+//! | where | every file system, network file systems included | local file systems of Unix |
+//! | an entry or a blob | a file | a record in a log; large ones a file |
+//! | get | opens, reads and closes a file | looks into the index, and reads from a file that is open |
+//! | put | makes, writes and renames a file | writes to a file that is open, and into the index |
+//! | goes first | what was not used for the longest time | the oldest segment, but for what was used in it |
+//! | an open store has in memory | nothing per entry | nothing per entry |
+//!
+//! The version is in the name of a layout's directory, so that versions and layouts live side by side, beside
+//! `CACHEDIR.TAG`, which tells backup programs to leave all of it out. Directories have mode 0700, files 0600. All numbers
+//! are little-endian. Names that are not of these forms are left alone.
+//!
+//! # The segments layout, version 1
+//!
+//! | path | what |
+//! |---|---|
+//! | `segments-v1/format` | the text `vitte-cache segments 1` and a newline |
+//! | `segments-v1/control` | how far the logs have come, and what they take |
+//! | `segments-v1/index` | which record a key leads to |
+//! | `segments-v1/log/probation-<number>` | a segment of what was stored for the first time |
+//! | `segments-v1/log/main-<number>` | a segment of what has proved to be used again |
+//! | `segments-v1/log/….seal` | what is in a segment |
+//! | `segments-v1/large/<segment>/<offset>` | a payload that is a file of its own |
+//! | `segments-v1/locks/` | empty files, locked for moments |
+//! | `segments-v1/tmp/` | what is being written |
+//!
+//! **Reading** finds the record's position in the index, reads the record, and believes it if its key, its position and
+//! its checksums are right. The index is a hint: where it is wrong or lost, there is a miss, or it is made anew from the
+//! segments.
+//!
+//! **Writing** appends a record to a piece of a segment that the process has leased, and then lets the index lead there.
+//!
+//! **Eviction** removes the oldest segment as a whole. What was used in it is moved to the main log first, as in S3-FIFO
+//! (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023).
+//!
+//! `docs/format-segments.md` draws every byte, and says what a crash leaves.
+//!
+//! ## The log by itself
+//!
+//! [`Segments`] is the engine without entries and blobs: a map from 32-byte keys to bytes.
+//!
+//! ```
+//! # #[cfg(unix)] {
+//! use cache_fs::{SegmentOptions, Segments};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let mut options = SegmentOptions::default();
+//! options.max_bytes = Some(64 << 20);
+//! let map = Segments::open(&dir.path().join("cache"), options)?;
+//! let key = *cache_core::Digest::blake3(b"the question").as_bytes();
+//! map.put(&key, b"42")?;
+//! // The buffer can be used again for the next one: then a get allocates nothing.
+//! let mut buffer = Vec::new();
+//! assert_eq!(map.get_into(&key, &mut buffer)?, Some(&b"42"[..]));
+//! assert!(map.remove(&key)? && !map.contains(&key)?);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # The files layout, version 1
 //!
 //! | path | what |
 //! |---|---|
-//! | `CACHEDIR.TAG` | tells backup programs to leave the directory out |
 //! | `files-v1/format` | the text `vitte-cache files 1` and a newline |
 //! | `files-v1/entries/ab/<62 digits>` | an entry, in an [envelope](cache_core::envelope), under its key |
 //! | `files-v1/blobs/blake3/ab/<62 digits>` | a blob, its raw content, under its digest; `sha256` likewise |
@@ -17,9 +79,6 @@
 //! | `files-v1/usage.lock` | locked by the process that changes it |
 //! | `files-v1/evicted` | what went lately, so that a miss can say so |
 //! | `files-v1/evict.lock` | locked by the process that evicts |
-//!
-//! The version is in the name of the directory, so that two versions live side by side. Directories have mode 0700,
-//! files 0600. All numbers are little-endian. Names that are not of these forms are left alone.
 //!
 //! **Reading** opens a file without following links or waiting for pipes, reads it (never maps it: another process may
 //! cut it off), and verifies it: an entry by the checksum of its envelope and the key in it, a blob by its digest. What is
