@@ -1,0 +1,38 @@
+//! The suite that every store passes.
+
+use std::sync::Arc;
+
+use cache_core::{Policy, Store};
+use cache_memory::{MemoryStore, Options};
+use cache_testkit::block_on;
+use cache_testkit::conformance::{Suite, all};
+
+fn suite(options: Options) -> Suite {
+    Suite::new(move || {
+        let options = options.clone();
+        async move { Arc::new(MemoryStore::new(options)) as Arc<dyn Store> }
+    })
+}
+
+#[test]
+fn without_a_limit() {
+    let report = block_on(all(&suite(Options { policy: Policy::unlimited(), ..Options::default() })));
+    assert!(report.is_ok(), "{report}");
+    assert_eq!(report.skipped().count(), 0, "{report}");
+}
+
+#[test]
+fn with_a_limit_that_has_room() {
+    let policy = Policy { max_bytes: Some(512 << 20), max_entries: Some(100_000), ..Policy::unlimited() };
+    let report = block_on(all(&suite(Options { policy, max_blob: Some(200 << 20), ..Options::default() })));
+    assert!(report.is_ok(), "{report}");
+    assert_eq!(report.skipped().count(), 0, "{report}");
+}
+
+#[test]
+fn with_the_default_limits() {
+    let report = block_on(all(&suite(Options::default())));
+    assert!(report.is_ok(), "{report}");
+    let skipped: Vec<&str> = report.skipped().map(|(name, _)| name).collect();
+    assert_eq!(skipped, ["blob_of_200_mib"], "{report}");
+}
