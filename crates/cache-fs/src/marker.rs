@@ -7,7 +7,7 @@ use std::path::Path;
 use cache_core::{Error, Result};
 
 /// Longest marker that is read, in bytes.
-const MAX: u64 = 100;
+const MAX: usize = 100;
 
 /// Returns whether `root` has the marker of the layout `name` in the version `known`; refuses what it does not know.
 pub(crate) fn is_there(root: &Path, name: &str, known: u32) -> Result<bool> {
@@ -16,8 +16,10 @@ pub(crate) fn is_there(root: &Path, name: &str, known: u32) -> Result<bool> {
     let mut marker = Vec::new();
     match path.symlink_metadata() {
         Ok(meta) if meta.is_file() => {
-            let file = fs::File::open(&path).map_err(fail)?;
-            file.take(MAX).read_to_end(&mut marker).map_err(fail)?;
+            let mut file = fs::File::open(&path).map_err(fail)?;
+            marker.resize(MAX, 0);
+            let read = file.read(&mut marker).map_err(fail)?;
+            marker.truncate(read);
         }
         Ok(_) => return Err(Error::Invalid(format!("{} is not a regular file; remove it", path.display()))),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

@@ -305,9 +305,7 @@ impl Index {
         let first = (0..SLOTS).find(|&at| u64_at(&bytes, at * 8) == 0);
         let free = Vacancy { bucket, at: first.unwrap_or(0), there: 0, displaced: None };
         if first.is_some() {
-            if slots(&bytes, bucket).next().is_none() {
-                table.make_room(bucket)?;
-            }
+            table.make_room(bucket, &bytes)?;
             return Ok(free);
         }
         let victim = slots(&bytes, bucket).min_by_key(|found| {

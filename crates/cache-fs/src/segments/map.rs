@@ -4,7 +4,10 @@
 //! instead, which ends the process. A cache must not do that to a build. So faults in the maps of this module are caught:
 //! empty memory takes the place of the map, which is [broken](Map::is_broken) from then on.
 
-#![allow(unsafe_code, reason = "memory that is shared by processes cannot be had without; each block says why it is sound")]
+#![allow(
+    unsafe_code,
+    reason = "memory that is shared by processes cannot be had without; each block says why it is sound"
+)]
 
 use std::ffi::c_void;
 use std::fs::File;

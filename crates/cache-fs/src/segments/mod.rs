@@ -115,7 +115,8 @@ pub(crate) struct Log {
     index: Index,
     files: SegmentFiles,
     leases: [Mutex<Lease>; 2],
-    evictor: Mutex<File>,
+    /// The lock of the one process that evicts, once it was needed.
+    evictor: Mutex<Option<File>>,
     tally: Tally,
     /// The oldest segments of the logs, as far as this process knows.
     oldest: [AtomicU64; 2],
@@ -140,8 +141,7 @@ impl Log {
         let index = match Index::open(root, store, writable)? {
             Some(index) if !writable => index,
             Some(index)
-                if index.bytes() <= limit / 2
-                    && (settings.map_index || index.access() == Access::Locked) =>
+                if index.bytes() <= limit / 2 && (settings.map_index || index.access() == Access::Locked) =>
             {
                 index
             }
@@ -156,7 +156,6 @@ impl Log {
             }
         };
         let oldest = control.peek().map_or([1, 1], |state| state.logs.map(|log| log.oldest));
-        let evictor = sys::open(&root.join("locks").join("evict"), writable)?;
         Ok(Some(Self {
             files: SegmentFiles::new(root.join("log"), writable),
             root: root.to_owned(),
@@ -164,7 +163,7 @@ impl Log {
             control,
             index,
             leases: Class::ALL.map(|_| Mutex::default()),
-            evictor: Mutex::new(evictor),
+            evictor: Mutex::default(),
             tally: Tally::default(),
             oldest: oldest.map(AtomicU64::new),
         }))
@@ -172,15 +171,8 @@ impl Log {
 
     /// Opens the log in `root`, and makes it if it is absent.
     pub(crate) fn open_or_create(root: &Path, settings: Settings) -> io::Result<Arc<Self>> {
-        if root.join("control").symlink_metadata().is_err() {
-            for dir in
-                [root.to_owned(), root.join("log"), root.join("large"), root.join("tmp"), root.join("locks")]
-            {
-                crate::trust::create_private_dir(&dir)?;
-            }
-        }
         let log = match Self::open(root, settings.clone()) {
-            // Somebody has removed a part of it.
+            // There is none, or somebody has removed a part of it.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 create_dirs(root)?;
                 sys::open_or_create(&root.join("locks").join("lease"))?;

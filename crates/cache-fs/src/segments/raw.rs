@@ -52,7 +52,9 @@ impl Segments {
     /// [`Error::Untrusted`] if somebody else could have put wrong content there, [`Error::Io`] if the directory cannot be
     /// made or read.
     pub fn open(dir: &Path, options: SegmentOptions) -> Result<Self> {
-        create_private_dir(dir).map_err(|e| Error::io("cannot create the cache directory", dir, e))?;
+        if dir.symlink_metadata().is_err() {
+            create_private_dir(dir).map_err(|e| Error::io("cannot create the cache directory", dir, e))?;
+        }
         trust::check(dir)?;
         super::check_limit(options.max_bytes)?;
         let settings = Settings {
@@ -63,10 +65,12 @@ impl Segments {
             ..Settings::default()
         };
         let root = dir.join(super::ROOT);
-        marker::is_there(&root, super::LAYOUT, super::VERSION)?;
+        let there = marker::is_there(&root, super::LAYOUT, super::VERSION)?;
         let log = Log::open_or_create(&root, settings)
             .map_err(|e| Error::io("cannot open the cache at", dir, e))?;
-        marker::write(&root, super::LAYOUT, super::VERSION)?;
+        if !there {
+            marker::write(&root, super::LAYOUT, super::VERSION)?;
+        }
         Ok(Self { log, root })
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::index::{Found, Index, Plan, Spot};
 use super::record::{Class, Header, Position, State};
-use super::write::CHANGES;
 use super::seal::Item;
+use super::write::CHANGES;
 use super::{Log, files, sys};
 
 /// Is there while the index lacks what the segments hold.

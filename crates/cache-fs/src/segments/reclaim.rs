@@ -87,7 +87,7 @@ impl Log {
         deadline: Option<Instant>,
         work: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<Option<T>> {
-        let lock = loop {
+        let mut lock = loop {
             match self.evictor.try_lock() {
                 Ok(lock) => break lock,
                 Err(std::sync::TryLockError::Poisoned(poisoned)) => break PoisonError::into_inner(poisoned),
@@ -98,8 +98,12 @@ impl Log {
             }
             std::thread::sleep(POLL);
         };
+        let lock = match &mut *lock {
+            Some(lock) => lock,
+            none => none.insert(sys::open_or_create(&self.root.join("locks").join("evict"))?),
+        };
         loop {
-            if let Some(_held) = sys::Flock::try_new(&lock)? {
+            if let Some(_held) = sys::Flock::try_new(lock)? {
                 return work().map(Some);
             }
             if deadline.is_none_or(|deadline| Instant::now() >= deadline) {

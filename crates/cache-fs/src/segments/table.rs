@@ -13,9 +13,13 @@ use super::sys;
 /// Bytes of a bucket: one read brings all that a key can be in, and it is never across two pages. Two small buckets to choose
 /// from fill more evenly, and cost a second look on every miss.
 pub(super) const BUCKET: usize = 256;
-/// Slots of a bucket. Behind them is a byte for the hits of each, and four that are never used.
+/// Slots of a bucket. Behind them is a byte for the hits of each.
 pub(super) const SLOTS: usize = 28;
-const SPARE: u64 = (SLOTS * 9) as u64;
+/// Where a bucket says that it has room on the disk.
+pub(super) const ROOM: usize = SLOTS * 9;
+/// Buckets that get room on the disk at once: those of a page, which is written back as a whole.
+#[cfg(target_os = "linux")]
+const TOGETHER: u64 = 16;
 /// Locks that writers share by bucket, so that they seldom meet.
 const STRIPES: u64 = 16;
 
@@ -44,11 +48,15 @@ impl Access {
 }
 
 #[cfg(target_os = "linux")]
+#[allow(clippy::useless_conversion, clippy::cast_lossless, reason = "widths depend on the architecture")]
 fn is_mappable(dir: &Path) -> bool {
     // ext4, xfs, tmpfs. Copy-on-write file systems may find no room when they write a page back, in overlay a map goes
     // stale, and over a network there is no shared memory.
     const MAGIC: [u32; 3] = [0x0000_ef53, 0x5846_5342, 0x0102_1994];
-    rustix::fs::statfs(dir).is_ok_and(|stat| MAGIC.contains(&(stat.f_type as u32)))
+    let page = rustix::param::page_size() as i64;
+    // A page of several blocks could have room for some of them only.
+    rustix::fs::statfs(dir)
+        .is_ok_and(|stat| MAGIC.contains(&(stat.f_type as u32)) && i64::from(stat.f_bsize) >= page)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -67,7 +75,10 @@ pub(super) struct Table {
 
 #[derive(Debug)]
 enum Cells {
-    Locked { dir: PathBuf, stripes: [Mutex<Option<File>>; STRIPES as usize] },
+    Locked {
+        dir: PathBuf,
+        stripes: [Mutex<Option<File>>; STRIPES as usize],
+    },
     #[cfg(target_os = "linux")]
     Mapped(Map),
 }
@@ -85,8 +96,8 @@ impl Table {
             Access::Locked => Cells::Locked { dir: locks, stripes: Default::default() },
             #[cfg(target_os = "linux")]
             Access::Mapped => {
-                let len = usize::try_from((buckets + 1) * BUCKET as u64)
-                    .map_err(|_| io::ErrorKind::OutOfMemory)?;
+                let len =
+                    usize::try_from((buckets + 1) * BUCKET as u64).map_err(|_| io::ErrorKind::OutOfMemory)?;
                 Cells::Mapped(Map::new(&file, len, writable)?)
             }
             #[cfg(not(target_os = "linux"))]
@@ -143,7 +154,7 @@ impl Table {
                     // The bytes are in the order of the file, whatever that of the machine.
                     *to = u64::from_le(map.load(at + slot * 8)).to_le_bytes();
                 }
-                for (slot, to) in hits[..SLOTS].iter_mut().enumerate() {
+                for (slot, to) in hits[..=SLOTS].iter_mut().enumerate() {
                     *to = map.load_byte(at + SLOTS * 8 + slot);
                 }
             }
@@ -192,13 +203,24 @@ impl Table {
         }
     }
 
-    /// Sees to it that a bucket has room on the disk before something is put there. It may be in a hole of the file, and for a
-    /// write to memory it is too late to say that the disk is full.
-    pub(super) fn make_room(&self, bucket: u64) -> io::Result<()> {
+    /// Sees to it that a bucket, which is `bytes`, has room on the disk before something is put there. It may be in a hole of
+    /// the file, and for a write to memory it is too late to say that the disk is full.
+    pub(super) fn make_room(&self, bucket: u64, bytes: &Bucket) -> io::Result<()> {
         match &self.cells {
             Cells::Locked { .. } => Ok(()),
             #[cfg(target_os = "linux")]
-            Cells::Mapped(_) => sys::write_at(&self.file, &[0; BUCKET - SPARE as usize], start(bucket) + SPARE),
+            Cells::Mapped(_) if bytes[ROOM] != 0 => Ok(()),
+            #[cfg(target_os = "linux")]
+            Cells::Mapped(map) => {
+                sys::write_at(&self.file, &[1], start(bucket) + ROOM as u64)?;
+                let first = ((bucket + 1) / TOGETHER * TOGETHER).max(1) - 1;
+                for neighbour in first..(first + TOGETHER).min(self.buckets) {
+                    if (neighbour + 1) / TOGETHER == (bucket + 1) / TOGETHER {
+                        map.store_byte(start(neighbour) as usize + ROOM, 1);
+                    }
+                }
+                Ok(())
+            }
         }
     }
 
