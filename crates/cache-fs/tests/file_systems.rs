@@ -252,6 +252,42 @@ fn serves(mut mounts: Mounts, name: &str, lasts: bool) {
     }
 }
 
+/// One that is not known takes files by itself, and is not given segments by a move.
+#[test]
+fn ramfs_keeps_files() {
+    let mut mounts = Mounts::new();
+    let Some(()) = mounts.mount("ramfs", "mode=700", "vitte-cache-test", "disk", true) else { return };
+    let dir = mounts.top().join("cache");
+    let store = open(&dir, Layout::Auto, None);
+    assert_eq!(store.layout(), Layout::Files);
+    for number in KEPT {
+        put(&store, number, number).unwrap();
+    }
+    drop(store);
+    let before = common::files(&dir);
+    let migrate = |to, dry_run| FsStore::migrate(&dir, &common::options(), to, dry_run, &mut |_| Ok(()));
+    for dry_run in [true, false] {
+        let refused = migrate(Layout::Segments, dry_run).unwrap_err().to_string();
+        let sentence = format!("segments do not suit {}: file system 0x858458f6 is not known", dir.display());
+        assert!(refused.starts_with(&sentence) && refused.ends_with("the cache stays as it is"), "{refused}");
+    }
+    assert_eq!(common::files(&dir), before);
+    check_kept(&dir, Layout::Auto);
+
+    // Who insists has them, until nobody insists: then it is another cache, which is empty.
+    let other = mounts.top().join("other");
+    let store = open(&other, Layout::Segments, None);
+    for number in KEPT {
+        put(&store, number, number).unwrap();
+    }
+    drop(store);
+    assert_eq!(open(&other, Layout::Auto, None).layout(), Layout::Files);
+    let options = common::options();
+    let moved = FsStore::migrate(&other, &options, Layout::Files, false, &mut |_| Ok(())).unwrap();
+    assert_eq!(moved.entries, KEPT.end - KEPT.start);
+    check_kept(&other, Layout::Auto);
+}
+
 #[test]
 fn tmpfs_serves() {
     let Some(disk) = Mounts::tmpfs() else { return };
