@@ -23,8 +23,9 @@ const MIN_SEGMENTED: u64 = 64 << 20;
 /// Below this limit there cannot be segments at all.
 #[cfg(unix)]
 const LEAST_SEGMENTED: u64 = crate::segments::MIN_LIMIT;
+/// Where there are no segments, no limit makes a difference.
 #[cfg(not(unix))]
-const LEAST_SEGMENTED: u64 = 0;
+const LEAST_SEGMENTED: u64 = MIN_SEGMENTED;
 
 /// A directory that was looked at.
 #[derive(Debug)]
@@ -66,37 +67,13 @@ impl Place {
         match wish {
             Layout::Files | Layout::Segments => wish,
             // A directory may have been copied to another file system since.
-            Layout::Auto if !self.suits_segments() => Layout::Files,
+            Layout::Auto if !suits_segments(&self.dir) => Layout::Files,
             Layout::Auto if self.policy.max_bytes.is_some_and(|max| max < LEAST_SEGMENTED) => Layout::Files,
             Layout::Auto if is_there(segments, segments_version) => Layout::Segments,
             Layout::Auto if is_there(files, files_version) => Layout::Files,
             Layout::Auto if self.policy.max_bytes.is_some_and(|max| max < MIN_SEGMENTED) => Layout::Files,
             Layout::Auto => Layout::Segments,
         }
-    }
-
-    /// Says why the faster layout is not used where that has a reason.
-    #[cfg(unix)]
-    fn layout_note(&self) -> Option<Note> {
-        let verdict = crate::filesystem::suits_segments(&self.dir);
-        let text = format!("one file per entry is used here: {}", verdict.reason());
-        (!verdict.segments).then(|| Note { path: self.dir.clone(), text })
-    }
-
-    #[cfg(not(unix))]
-    fn layout_note(&self) -> Option<Note> {
-        None
-    }
-
-    #[cfg(unix)]
-    fn suits_segments(&self) -> bool {
-        crate::filesystem::suits_segments(&self.dir).segments
-    }
-
-    /// Segments need locks and reads that only Unix systems are known to have.
-    #[cfg(not(unix))]
-    fn suits_segments(&self) -> bool {
-        false
     }
 
     /// Tells backup programs to leave the directory out.
@@ -140,8 +117,32 @@ impl Place {
                 Some(Note { path: item.path(), text })
             })
             .collect();
-        notes.extend(self.layout_note());
+        notes.extend(layout_note(&self.dir));
         notes.sort_by(|a, b| a.path.cmp(&b.path));
         notes
     }
+}
+
+/// Says why the faster layout is not used where that has a reason.
+#[cfg(unix)]
+fn layout_note(dir: &Path) -> Option<Note> {
+    let verdict = crate::filesystem::suits_segments(dir);
+    let text = format!("one file per entry is used here: {}", verdict.reason());
+    (!verdict.segments).then(|| Note { path: dir.to_owned(), text })
+}
+
+#[cfg(not(unix))]
+fn layout_note(_: &Path) -> Option<Note> {
+    None
+}
+
+#[cfg(unix)]
+fn suits_segments(dir: &Path) -> bool {
+    crate::filesystem::suits_segments(dir).segments
+}
+
+/// Segments need locks and reads that only Unix systems are known to have.
+#[cfg(not(unix))]
+fn suits_segments(_: &Path) -> bool {
+    false
 }

@@ -109,6 +109,7 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
 
 /// There are none.
 #[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
 fn segments(_: &FsStore) -> Result<Option<Segments>> {
     Ok(None)
 }
