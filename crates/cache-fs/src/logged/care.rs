@@ -123,7 +123,8 @@ impl Logged {
         self.each_entry(&mut |Known { key, entry, value_len, .. }| {
             let expired = entry.meta.is_expired(now);
             let broken = !expired && entry.blobs().any(|(digest, len)| self.blob_len(digest) != Some(len));
-            if (expired || broken) && (dry_run || self.remove_quietly(&key)?) {
+            // What has expired is nothing that could be removed; it is collected all the same.
+            if (expired || broken) && (dry_run || self.remove_quietly(&key)? || expired) {
                 *(if expired { &mut report.expired } else { &mut report.broken }) += 1;
                 report.bytes += value_len;
             } else {
@@ -143,11 +144,31 @@ impl Logged {
             let evicted = self.log.counters().evicted;
             self.log.keep_limits().map_err(change)?;
             report.evicted += self.log.counters().evicted.saturating_sub(evicted);
+        } else {
+            let (records, bytes) = self.beyond_limits()?;
+            report.evicted += records;
+            report.bytes += bytes;
         }
         let (leftovers, bytes) = self.log.remove_leftovers(LEFTOVER, dry_run).map_err(change)?;
         report.leftovers = leftovers;
         report.bytes += bytes + before.saturating_sub(self.log.bytes());
         Ok(report)
+    }
+
+    /// Estimates how many records have to go to keep the limits, and their bytes, as if all were of one size.
+    fn beyond_limits(&self) -> Result<(u64, u64)> {
+        let stats = self.stats()?;
+        let count = self.log.count().map_err(|e| self.read_error(e))?;
+        let (bytes, records) = (self.log.bytes(), count.entries + count.blobs);
+        let content = bytes.saturating_sub(stats.index_bytes);
+        // Room is made until there is some for another segment, and by whole segments.
+        let limit = self.policy.max_bytes.unwrap_or(u64::MAX);
+        let over = bytes.saturating_sub(limit.saturating_sub(stats.segment_bytes));
+        let over = over.div_ceil(stats.segment_bytes).saturating_mul(stats.segment_bytes);
+        // Dead records count against the limit of records as well.
+        let crowd = self.policy.max_entries.map_or(0, |max| (stats.counters.records + 1).saturating_sub(max));
+        let beyond = share(records, over, content).max(crowd).min(records);
+        Ok((beyond, share(content, beyond, records)))
     }
 
     /// Removes blobs that nothing names, unless they are so young that an entry may be about to.
@@ -304,6 +325,11 @@ fn digest(kind: Kind, key: [u8; 32]) -> Option<Digest> {
     let digest = Digest::new(function, key);
     debug_assert_eq!(address(&digest), (kind, &key));
     Some(digest)
+}
+
+/// Returns what `part` of `of` is of `whole`; no more than all.
+fn share(whole: u64, part: u64, of: u64) -> u64 {
+    (u128::from(whole) * u128::from(part.min(of)) / u128::from(of.max(1))) as u64
 }
 
 fn describe(report: &mut VerifyReport, flaw: String) {

@@ -1,0 +1,79 @@
+//! What both layouts promise alike.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::time::Duration;
+
+use cache_core::{ListFilter, MissReason, Policy, PutMode};
+use cache_fs::{FsStore, Layout, Options};
+use common::{START, clock, content, entry, hit, key, miss, options};
+
+#[cfg(unix)]
+const LAYOUTS: [Layout; 2] = [Layout::Files, Layout::Segments];
+#[cfg(not(unix))]
+const LAYOUTS: [Layout; 1] = [Layout::Files];
+
+const MIB: u64 = 1 << 20;
+const MINUTE: Duration = Duration::from_mins(1);
+
+#[test]
+fn an_entry_whose_time_is_over_is_a_miss_until_it_is_collected() {
+    for layout in LAYOUTS {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = clock();
+        let policy = Policy { default_ttl: Some(2 * MINUTE), ..Policy::unlimited() };
+        let options = Options { layout, policy: Some(policy), clock: clock.clone(), ..options() };
+        let store = FsStore::open(dir.path(), options).unwrap();
+        let mut own = entry("own");
+        own.meta.expires = Some(START.plus(MINUTE));
+        let _ = store.put(&key(1), &own, PutMode::Overwrite).unwrap();
+        let _ = store.put(&key(2), &entry("default"), PutMode::Overwrite).unwrap();
+        clock.advance(MINUTE);
+        assert_eq!(miss(&store, &key(1)), Some(MissReason::Expired { at: START.plus(MINUTE) }), "{layout:?}");
+        assert_eq!(store.list(&ListFilter::default(), None, 10).unwrap().items.len(), 1, "{layout:?}");
+        assert_eq!(store.get_stale(&key(1)).unwrap(), Some(own), "{layout:?}: it may be served meanwhile");
+        clock.set(START);
+        assert!(hit(&store, &key(1)).is_some(), "{layout:?}: a clock that goes back makes it young again");
+        clock.advance(MINUTE);
+        assert_eq!(store.gc(true).unwrap().expired, 1, "{layout:?}");
+        assert_eq!(store.gc(false).unwrap().expired, 1, "{layout:?}");
+        assert_eq!(store.get_stale(&key(1)).unwrap(), None, "{layout:?}");
+        assert!(hit(&store, &key(2)).is_some(), "{layout:?}");
+        // What is over gives way also to a put that would keep what is there.
+        clock.advance(MINUTE);
+        let put = store.put(&key(2), &entry("again"), PutMode::IfAbsent).unwrap();
+        assert_eq!(put, cache_core::PutOutcome::Stored, "{layout:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_dry_run_estimates_what_is_beyond_the_limits() {
+    for (policy, some) in [
+        (Policy { max_bytes: Some(16 * MIB), ..Policy::unlimited() }, true),
+        (Policy { max_entries: Some(100), ..Policy::unlimited() }, true),
+        (Policy { max_bytes: Some(256 * MIB), max_entries: Some(1000), ..Policy::unlimited() }, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |policy: &Policy| {
+            let options = Options { layout: Layout::Segments, policy: Some(policy.clone()), ..options() };
+            FsStore::open(dir.path(), options).unwrap()
+        };
+        // It fits when it is put.
+        let store = open(&Policy { max_bytes: Some(64 * MIB), ..Policy::unlimited() });
+        for number in 0..250 {
+            let _ = store.put(&key(number), &entry(content(number, 100_000)), PutMode::Overwrite).unwrap();
+        }
+        drop(store);
+        let store = open(&policy);
+        let (dry, before) = (store.gc(true).unwrap(), store.usage());
+        assert_eq!(before.entries, 250, "a dry run removes nothing");
+        let real = store.gc(false).unwrap();
+        assert_eq!(real.evicted, 250 - store.usage().entries, "{policy:?}");
+        assert_eq!(real.evicted > 0, some, "{policy:?}: {real:?}");
+        let about = |estimate: u64, real: u64| estimate.abs_diff(real) <= real / 4;
+        assert!(about(dry.evicted, real.evicted) && about(dry.bytes, real.bytes), "{dry:?} {real:?}");
+    }
+}
