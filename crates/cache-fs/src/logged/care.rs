@@ -135,7 +135,11 @@ impl Logged {
         self.collect_blobs(dry_run, &named, &mut report)?;
         let before = self.log.bytes();
         let change = |e| self.change_error(e);
-        if !dry_run {
+        if dry_run {
+            let (records, bytes) = self.beyond_limits()?;
+            report.evicted += records;
+            report.bytes += bytes;
+        } else {
             if let Some(age) = self.policy.max_age {
                 let before = now.as_millis().saturating_sub(age.as_millis() as u64);
                 report.aged += self.log.reclaim_older(before).map_err(change)?;
@@ -144,10 +148,6 @@ impl Logged {
             let evicted = self.log.counters().evicted;
             self.log.keep_limits().map_err(change)?;
             report.evicted += self.log.counters().evicted.saturating_sub(evicted);
-        } else {
-            let (records, bytes) = self.beyond_limits()?;
-            report.evicted += records;
-            report.bytes += bytes;
         }
         let (leftovers, bytes) = self.log.remove_leftovers(LEFTOVER, dry_run).map_err(change)?;
         report.leftovers = leftovers;
