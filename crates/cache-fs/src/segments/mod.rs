@@ -25,7 +25,7 @@ mod tape;
 mod walk;
 mod write;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -47,6 +47,7 @@ pub use control::Counters;
 pub(crate) use large::LargeFile;
 pub use raw::{SegmentOptions, Segments};
 pub(crate) use read::{Depth, Payload, Record, Sight};
+use reclaim::Evictor;
 pub(crate) use reclaim::LEFTOVER;
 pub(crate) use record::{Kind, Worth};
 pub use walk::SegmentStats;
@@ -115,8 +116,7 @@ pub(crate) struct Log {
     index: Index,
     files: SegmentFiles,
     leases: [Mutex<Lease>; 2],
-    /// The lock of the one process that evicts, once it was needed.
-    evictor: Mutex<Option<File>>,
+    evictor: Mutex<Evictor>,
     tally: Tally,
     /// The oldest segments of the logs, as far as this process knows.
     oldest: [AtomicU64; 2],

@@ -3,14 +3,14 @@
 //! Source: Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023 (S3-FIFO), here by segment instead
 //! of by object.
 
-use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::control::State;
-use super::record::{Class, Place, Position, Worth};
+use super::record::{ALIGN, Class, Place, Position, Worth};
 use super::seal::Item;
 use super::{Log, files, sys};
 
@@ -26,35 +26,68 @@ const POLL: Duration = Duration::from_millis(2);
 /// What a writer has not finished for this long it will not finish.
 pub(crate) const LEFTOVER: Duration = Duration::from_hours(1);
 
+/// How long a put that has its room already works on making room for others, so that none of them has to wait.
+const SLICE: Duration = Duration::from_millis(4);
+
 /// A record that may be kept, and why.
+#[derive(Debug)]
 struct Candidate {
     item: Item,
     hits: u8,
 }
 
-/// What got a second life.
-#[derive(Default)]
-struct Kept {
+/// The reclaiming of a segment, which may be done piece by piece.
+#[derive(Debug)]
+pub(super) struct Job {
+    class: Class,
+    number: u64,
+    /// Records in the segment.
     records: u64,
-    /// Bytes of large payloads.
-    large: u64,
+    /// What was used, the most used last.
+    used: Vec<Candidate>,
+    /// Bytes that may still be kept.
+    budget: u64,
+    kept: u64,
+    /// Bytes of the large payloads that were kept.
+    kept_large: u64,
+    buffer: Vec<u8>,
+}
+
+/// What the thread that evicts has.
+#[derive(Debug, Default)]
+pub(super) struct Evictor {
+    /// The lock that makes it the only one among all processes, once it was needed.
+    lock: Option<File>,
+    /// What it has begun and not finished.
+    job: Option<Job>,
+}
+
+/// How much of the work somebody does who makes room.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Effort {
+    /// All of it, or until this moment for somebody else who is at it.
+    Until(Instant),
+    /// All of it, unless somebody else is at it.
+    Unasked,
+    /// A little of it, unless somebody else is at it.
+    Slice,
 }
 
 impl Log {
-    /// Makes room for a segment. With a deadline, waits that long for another process that is about it; without one, leaves
-    /// it to that process. Returns whether anything was done.
-    pub(super) fn make_room(&self, deadline: Option<Instant>) -> io::Result<bool> {
-        self.make_room_for(0, deadline)
+    /// Makes room for a segment. Returns whether anything was done, or somebody else is about to.
+    pub(super) fn make_room(&self, effort: Effort) -> io::Result<bool> {
+        self.make_room_for(0, effort)
     }
 
     /// As [`make_room`](Self::make_room), for `more` bytes besides a segment.
-    pub(super) fn make_room_for(&self, more: u64, deadline: Option<Instant>) -> io::Result<bool> {
+    pub(super) fn make_room_for(&self, more: u64, effort: Effort) -> io::Result<bool> {
         let limit = self.settings.max_bytes.unwrap_or(u64::MAX);
         if more.saturating_add(self.index.bytes()).saturating_add(2 * self.segment()) > limit {
             return Ok(false);
         }
         let goal = limit.saturating_sub(more).saturating_sub(self.segment());
-        self.evicting(deadline, || {
+        let deadline = if let Effort::Until(deadline) = effort { Some(deadline) } else { None };
+        self.evicting(deadline, |unfinished| {
             let mut done = false;
             // A bounded number of steps: each takes the oldest segment of a log.
             while let Some(state) = self.control.peek() {
@@ -65,9 +98,25 @@ impl Log {
                 if !full {
                     break;
                 }
-                if !self.reclaim_one(&state)? {
+                let going_on =
+                    unfinished.take().filter(|job| job.number >= state.logs[job.class as usize].oldest);
+                let began = going_on.is_none();
+                let next = match going_on {
+                    Some(job) => Some(job),
+                    None => self.begin_next(&state)?,
+                };
+                let Some(mut job) = next else { break };
+                if matches!(effort, Effort::Slice) {
+                    // To learn what was used takes long enough.
+                    if began || !self.keep_some(&mut job, Some(Instant::now() + SLICE))? {
+                        *unfinished = Some(job);
+                    } else {
+                        self.finish(&job)?;
+                    }
                     break;
                 }
+                self.keep_some(&mut job, None)?;
+                self.finish(&job)?;
                 done = true;
             }
             // Somebody else may have made room meanwhile.
@@ -85,11 +134,11 @@ impl Log {
     pub(super) fn evicting<T>(
         &self,
         deadline: Option<Instant>,
-        work: impl FnOnce() -> io::Result<T>,
+        work: impl FnOnce(&mut Option<Job>) -> io::Result<T>,
     ) -> io::Result<Option<T>> {
-        let mut lock = loop {
+        let mut evictor = loop {
             match self.evictor.try_lock() {
-                Ok(lock) => break lock,
+                Ok(evictor) => break evictor,
                 Err(std::sync::TryLockError::Poisoned(poisoned)) => break PoisonError::into_inner(poisoned),
                 Err(std::sync::TryLockError::WouldBlock) => {}
             }
@@ -98,13 +147,14 @@ impl Log {
             }
             std::thread::sleep(POLL);
         };
-        let lock = match &mut *lock {
+        let Evictor { lock, job } = &mut *evictor;
+        let lock = match lock {
             Some(lock) => lock,
             none => none.insert(sys::open_or_create(&self.root.join("locks").join("evict"))?),
         };
         loop {
             if let Some(_held) = sys::Flock::try_new(lock)? {
-                return work().map(Some);
+                return work(job).map(Some);
             }
             if deadline.is_none_or(|deadline| Instant::now() >= deadline) {
                 return Ok(None);
@@ -113,8 +163,8 @@ impl Log {
         }
     }
 
-    /// Reclaims one segment of the log that has more than its share; `false` if there is none to reclaim.
-    fn reclaim_one(&self, state: &State) -> io::Result<bool> {
+    /// Begins with a segment of the log that has more than its share; nothing if there is none to reclaim.
+    fn begin_next(&self, state: &State) -> io::Result<Option<Job>> {
         let segment = self.segment();
         let [probation, main] = &state.logs;
         let limit = self.settings.max_bytes.unwrap_or_else(|| state.bytes());
@@ -125,13 +175,13 @@ impl Log {
         };
         let order = if over { Class::ALL } else { [Class::Main, Class::Probation] };
         if let Some(class) = order.into_iter().find(|&class| closed(class)) {
-            return self.reclaim(class, state.logs[class as usize].oldest).map(|()| true);
+            return self.begin(class, state.logs[class as usize].oldest).map(Some);
         }
         // Only segments that are still written to: the fuller one is closed early.
         let class = if probation.bytes() >= main.bytes() { Class::Probation } else { Class::Main };
         let log = &state.logs[class as usize];
         if log.tail == log.oldest * segment {
-            return Ok(false);
+            return Ok(None);
         }
         self.control.update(
             || self.recover(),
@@ -140,15 +190,20 @@ impl Log {
                 Ok(())
             },
         )?;
-        self.reclaim(class, log.oldest).map(|()| true)
+        self.begin(class, log.oldest).map(Some)
     }
 
     /// Gives what was used in a segment a second life, and removes the segment.
     pub(super) fn reclaim(&self, class: Class, number: u64) -> io::Result<()> {
-        let items = self.items(class, number)?;
-        let records = items.len() as u64;
+        let mut job = self.begin(class, number)?;
+        self.keep_some(&mut job, None)?;
+        self.finish(&job)
+    }
+
+    /// Removes a segment of which all is kept that should be.
+    fn finish(&self, job: &Job) -> io::Result<()> {
+        let &Job { class, number, records, kept, kept_large, .. } = job;
         let (held, large) = (self.files.bytes(class, number), self.large_bytes(class, number));
-        let kept = self.keep_used(class, number, items, large)?;
         // A segment that somebody has removed was counted all the same: then what is left is counted anew.
         let gone = self.files.path(class, number).symlink_metadata().is_err();
         let actual = if gone { Some(self.count_files(class)?) } else { None };
@@ -157,24 +212,27 @@ impl Log {
         self.control.update(
             || self.recover(),
             |state| {
+                let main = state.log(Class::Main);
+                main.large = main.large.saturating_add(kept_large);
+                main.large_here = main.large_here.saturating_add(kept_large);
                 let log = state.log(class);
-                log.oldest = log.oldest.max(number + 1);
+                if log.oldest > number {
+                    // Another process has begun later, and was faster.
+                    return Ok(());
+                }
+                log.oldest = number + 1;
                 log.tail = log.tail.max(log.oldest * self.segment());
                 log.allocated = log.allocated.max(log.oldest * self.segment());
                 (log.held, log.large) = match actual {
                     Some(actual) => actual,
                     None => (log.held.saturating_sub(held), log.large.saturating_sub(large)),
                 };
-                let main = state.log(Class::Main);
-                main.large = main.large.saturating_add(kept.large);
-                main.large_here = main.large_here.saturating_add(kept.large);
                 state.reclaimed_at = now;
                 let counters = &mut state.counters;
                 counters.reclaimed += 1;
-                counters.evicted += records.saturating_sub(kept.records);
+                counters.evicted += records.saturating_sub(kept);
                 counters.records = counters.records.saturating_sub(records);
-                *(if class == Class::Main { &mut counters.kept } else { &mut counters.promoted }) +=
-                    kept.records;
+                *(if class == Class::Main { &mut counters.kept } else { &mut counters.promoted }) += kept;
                 Ok(())
             },
         )?;
@@ -202,21 +260,30 @@ impl Log {
         }
     }
 
-    /// Moves the most used records of a segment to the main log.
-    fn keep_used(&self, class: Class, number: u64, items: Vec<Item>, large: u64) -> io::Result<Kept> {
+    /// Begins to reclaim a segment: finds out what was used in it.
+    fn begin(&self, class: Class, number: u64) -> io::Result<Job> {
+        let items = self.items(class, number)?;
+        let (records, large) = (items.len() as u64, self.large_bytes(class, number));
+        let mut used = self.used_of(class, number, items)?;
+        // Of those that were used as much, the newer ones.
+        used.sort_unstable_by_key(|candidate| (candidate.hits, candidate.item.offset));
+        let budget = (self.segment() + large) / 100 * KEEP_PERCENT;
+        Ok(Job { class, number, records, used, budget, kept: 0, kept_large: 0, buffer: Vec::new() })
+    }
+
+    fn used_of(&self, class: Class, number: u64, items: Vec<Item>) -> io::Result<Vec<Candidate>> {
         let start = number * self.segment();
         let mut used: Vec<Candidate> = Vec::new();
         if items.len() >= MANY {
             // A look at all of the index costs less than one at a bucket for each of so many.
-            let mut hits_at = HashMap::new();
+            let mut hits_at = vec![0; (self.segment() / ALIGN) as usize];
             self.index.used_in(Position { class, byte: start }, self.segment(), |byte, hits| {
-                let most = hits_at.entry(byte - start).or_insert(0);
+                let most = &mut hits_at[((byte - start) / ALIGN) as usize];
                 *most = hits.max(*most);
             })?;
-            let candidate =
-                |item: &Item| hits_at.get(&item.offset).map(|&hits| Candidate { item: *item, hits });
-            used.extend(items.iter().filter_map(candidate));
-            return self.keep_best(class, start, used, large);
+            let hits_of = |item: Item| Candidate { item, hits: hits_at[(item.offset / ALIGN) as usize] };
+            used.extend(items.into_iter().map(hits_of).filter(|candidate| candidate.hits > 0));
+            return Ok(used);
         }
         for item in items {
             let position = Position { class, byte: start + item.offset };
@@ -230,29 +297,29 @@ impl Log {
                 used.push(Candidate { item, hits });
             }
         }
-        self.keep_best(class, start, used, large)
+        Ok(used)
     }
 
-    /// Moves as many as there is room for.
-    fn keep_best(&self, class: Class, start: u64, mut used: Vec<Candidate>, large: u64) -> io::Result<Kept> {
-        // Of those that were used as much, the newer ones.
-        used.sort_by_key(|candidate| std::cmp::Reverse((candidate.hits, candidate.item.offset)));
-        let (mut budget, mut kept) = ((self.segment() + large) / 100 * KEEP_PERCENT, Kept::default());
-        let mut buffer = Vec::new();
-        for Candidate { item, hits } in used {
-            match self.keep_one(class, start, &item, hits, budget, &mut buffer) {
-                Ok(Some(more)) => {
-                    budget -= item.len + more;
-                    kept.records += 1;
-                    kept.large += super::large::disk_len(more);
+    /// Moves the most used records of a segment to the main log, as many as there is room for; returns whether that was done
+    /// before the moment `until`.
+    fn keep_some(&self, job: &mut Job, until: Option<Instant>) -> io::Result<bool> {
+        while let Some(candidate) = job.used.pop() {
+            match self.keep_one(job, &candidate) {
+                Ok(Some(large)) => {
+                    job.budget = job.budget.saturating_sub(candidate.item.len.saturating_add(large));
+                    job.kept += 1;
+                    job.kept_large += super::large::disk_len(large);
                 }
                 Ok(None) => {}
                 // With no room for what is kept, nothing more is kept: making room goes on.
-                Err(e) if super::space::is_full(&e) => break,
+                Err(e) if super::space::is_full(&e) => job.used.clear(),
                 Err(e) => return Err(e),
             }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(job.used.is_empty());
+            }
         }
-        Ok(kept)
+        Ok(true)
     }
 
     /// Returns how often the payload of a record was read for its duplicates.
@@ -267,28 +334,23 @@ impl Log {
         Ok(found.unwrap_or(0))
     }
 
-    /// Moves a record within `budget` bytes to the main log; returns the bytes of its large payload.
-    fn keep_one(
-        &self,
-        class: Class,
-        start: u64,
-        item: &Item,
-        hits: u8,
-        budget: u64,
-        buffer: &mut Vec<u8>,
-    ) -> io::Result<Option<u64>> {
-        let position = Position { class, byte: start + item.offset };
+    /// Moves a record to the main log, if the budget allows it; returns the bytes of its large payload.
+    fn keep_one(&self, job: &mut Job, candidate: &Candidate) -> io::Result<Option<u64>> {
+        let Candidate { item, hits } = candidate;
+        let position = Position { class: job.class, byte: job.number * self.segment() + item.offset };
         let Some(header) = self.read_header(position)? else { return Ok(None) };
         let large = if header.place == Place::File { header.payload_len } else { 0 };
         let expired = header.expires != 0 && header.expires <= self.now();
-        if header.worth == Worth::Low || expired || item.len.saturating_add(large) > budget {
+        if header.worth == Worth::Low || expired || item.len.saturating_add(large) > job.budget {
             return Ok(None);
         }
         let spot = self.index.spot(item.kind, &item.key);
         let own = self.index.find(&spot, |found| Ok((found.slot.position() == position).then_some(found)))?;
         let Some(found) = own else { return Ok(None) };
-        let Some(new) = self.keep(&header, &found, &spot, buffer)? else { return Ok(None) };
-        if class == Class::Main && hits > 1 {
+        let Some(new) = self.keep(&header, &found, &spot, &mut job.buffer)? else {
+            return Ok(None);
+        };
+        if job.class == Class::Main && *hits > 1 {
             self.index.set_hits(&new, hits - 1);
         }
         Ok(Some(large))

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::control::{LogState, State};
+use super::reclaim::Effort;
 use super::record::{Class, Position};
 use super::{Log, PATIENCE, files, sys};
 
@@ -69,7 +70,7 @@ impl Log {
                     Grant::Full if evicting => return Err(io::ErrorKind::StorageFull.into()),
                     Grant::Full => {
                         drop(lease);
-                        if Instant::now() >= deadline || !self.make_room(Some(deadline))? {
+                        if Instant::now() >= deadline || !self.make_room(Effort::Until(deadline))? {
                             return Err(io::ErrorKind::StorageFull.into());
                         }
                         continue;
@@ -78,6 +79,8 @@ impl Log {
             }
             let byte = lease.next;
             lease.next += len;
+            // Who stores much comes by often enough to do the work in pieces.
+            let effort = if lease.total > MAX_LEASE / 4 { Effort::Slice } else { Effort::Unasked };
             drop(lease);
             // Whoever has begun a segment seals the one before the last: nobody writes to it any more.
             if let Some(number) = fresh {
@@ -85,7 +88,7 @@ impl Log {
             }
             if tight && !evicting {
                 // This put has its room; that none could be made for the next one is for the next one to say.
-                let _ = self.make_room(None);
+                let _ = self.make_room(effort);
             }
             if let Some(file) = self.files.get(class, byte / self.segment())? {
                 return Ok(Room { position: Position { class, byte }, file });
@@ -300,7 +303,7 @@ impl Log {
             if booked {
                 return Ok(true);
             }
-            if Instant::now() >= deadline || !self.make_room_for(len, Some(deadline))? {
+            if Instant::now() >= deadline || !self.make_room_for(len, Effort::Until(deadline))? {
                 return Ok(false);
             }
         }

@@ -5,6 +5,7 @@ use std::io;
 use super::control::State;
 use super::index::Use;
 use super::read::{Depth, Record, Seen};
+use super::reclaim::Effort;
 use super::record::{Class, Kind};
 use super::{Counters, Log, files, sys};
 
@@ -158,7 +159,7 @@ impl Log {
                 if self.newest_in(class, number)?.is_some_and(|newest| newest >= before) {
                     break;
                 }
-                let done = self.evicting(None, || self.reclaim(class, number))?;
+                let done = self.evicting(None, |_| self.reclaim(class, number))?;
                 if done.is_none() {
                     break;
                 }
@@ -195,13 +196,13 @@ impl Log {
 
     /// Makes room if a limit is exceeded, as a change of the limits may make it.
     pub(crate) fn keep_limits(&self) -> io::Result<()> {
-        self.make_room(Some(std::time::Instant::now() + super::PATIENCE)).map(drop)
+        self.make_room(Effort::Until(std::time::Instant::now() + super::PATIENCE)).map(drop)
     }
 
     /// Counts anew what the logs take on the disk: what a process booked and died before it used is given back.
     pub(crate) fn recount(&self) -> io::Result<()> {
         // Another process that evicts counts well enough.
-        self.evicting(None, || {
+        self.evicting(None, |_| {
             self.control.update(
                 || self.recover(),
                 |state| {
