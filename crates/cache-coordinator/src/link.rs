@@ -1,0 +1,239 @@
+//! A tier at work: every call to its store goes through here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cache_core::{Clock, Error, Result, Store};
+use tokio::runtime::Handle;
+
+use crate::breaker::{Breaker, Verdict};
+use crate::deadline::{Progress, within};
+use crate::event::{Listener, TierEvent};
+use crate::shadow::Shadow;
+use crate::stats::TierStats;
+use crate::tier::Tier;
+use crate::turns::{Turns, Urgency};
+
+/// A blob on its way may take the deadline and a second for each so many bytes: 1 MB/s is a slow line.
+const BYTES_PER_SECOND: u64 = 1_000_000;
+
+/// A tier, with what is known of it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) tier: Tier,
+    /// Whether it is written in the background: it asks for that, and a faster tier holds what is written.
+    pub(crate) background: bool,
+    /// Keys for which it is not read.
+    pub(crate) shadow: Shadow,
+    pub(crate) counters: Counters,
+    breaker: Breaker,
+    turns: Arc<Turns>,
+    runtime: Handle,
+    listener: Listener,
+}
+
+/// What happened to the calls.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) hits: AtomicU64,
+    pub(crate) misses: AtomicU64,
+    pub(crate) answers: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) timeouts: AtomicU64,
+    pub(crate) skipped: AtomicU64,
+    pub(crate) busy: AtomicU64,
+    pub(crate) corrupt: AtomicU64,
+    pub(crate) incomplete: AtomicU64,
+    pub(crate) promoted: AtomicU64,
+}
+
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A call to a store.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) operation: &'static str,
+    pub(crate) urgency: Urgency,
+    /// Bytes that go one way or the other within the call.
+    pub(crate) bytes: u64,
+    /// How the caller's body gets on, if one is sent.
+    pub(crate) progress: Option<&'a Progress>,
+}
+
+impl Call<'_> {
+    pub(crate) fn new(operation: &'static str, urgency: Urgency) -> Self {
+        Self { operation, urgency, bytes: 0, progress: None }
+    }
+}
+
+impl Link {
+    pub(crate) fn new(
+        tier: Tier,
+        background: bool,
+        clock: Arc<dyn Clock>,
+        runtime: Handle,
+        listener: Listener,
+    ) -> Self {
+        Self {
+            breaker: Breaker::new(tier.breaker, clock),
+            turns: Turns::new(tier.concurrency, tier.weights),
+            shadow: Shadow::default(),
+            counters: Counters::default(),
+            tier,
+            background,
+            runtime,
+            listener,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.tier.name
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.tier.store
+    }
+
+    /// Returns whether callers wait for what is written here.
+    pub(crate) fn writes_through(&self) -> bool {
+        self.tier.write && !self.background
+    }
+
+    /// Returns whether a call made now would go through.
+    pub(crate) fn allows(&self) -> bool {
+        self.breaker.allows()
+    }
+
+    /// Returns how long the breaker stays open.
+    pub(crate) fn closed_for(&self) -> Option<Duration> {
+        self.breaker.remaining()
+    }
+
+    /// Returns what `work` returns, if the breaker lets it through, its turn comes and it is done in time.
+    ///
+    /// # Errors
+    /// What `work` reports, or [`Error::Unavailable`]. Both are counted and told.
+    ///
+    /// # Cancel safety
+    /// Dropping this drops `work`, ends its turn and gives back the probe, if it was one.
+    pub(crate) async fn call<T>(&self, call: Call<'_>, work: impl Future<Output = Result<T>>) -> Result<T> {
+        if !self.breaker.allows() {
+            return Err(self.refuse(call, &self.counters.skipped, "it failed a moment ago, and has a rest"));
+        }
+        let limit = self.tier.deadline.saturating_add(Duration::from_secs(call.bytes / BYTES_PER_SECOND));
+        let Some(turn) = within(&self.runtime, limit, None, self.turns.next(call.urgency)).await else {
+            return Err(self.refuse(call, &self.counters.busy, "too many calls wait for it"));
+        };
+        // Only now: a probe that waits for its turn would keep all others from probing.
+        let Some(permit) = self.breaker.acquire() else {
+            return Err(self.refuse(call, &self.counters.skipped, "it failed a moment ago, and has a rest"));
+        };
+        let done = within(&self.runtime, limit, call.progress, work).await;
+        drop(turn);
+        let blameless = call.progress.is_some_and(Progress::has_failed);
+        let verdict = match &done {
+            None => Verdict::TimedOut,
+            Some(Err(error)) if !blameless && is_trouble(error) => Verdict::Failed,
+            Some(_) => Verdict::Healthy,
+        };
+        if let Some(state) = permit.report(verdict) {
+            self.listener.tell(|| TierEvent::Breaker { tier: self.name(), state });
+        }
+        match done {
+            None => Err(self.refuse(call, &self.counters.timeouts, &format!("no answer within {limit:?}"))),
+            Some(Err(error)) if !blameless && !is_answer(&error) => {
+                count(&self.counters.failures);
+                self.tell_failure(call.operation, &error);
+                Err(error)
+            }
+            Some(answer) => {
+                count(&self.counters.answers);
+                answer
+            }
+        }
+    }
+
+    /// Waits for `next`, a piece of a body that this tier gives, for as long as a call may take.
+    pub(crate) async fn piece<T>(&self, next: impl Future<Output = Result<T>>) -> Result<T> {
+        let call = Call::new("read", Urgency::Urgent);
+        let verdict = match within(&self.runtime, self.tier.deadline, None, next).await {
+            Some(Ok(piece)) => return Ok(piece),
+            Some(Err(error)) => {
+                count(&self.counters.failures);
+                self.tell_failure(call.operation, &error);
+                (Verdict::Failed, error)
+            }
+            None => {
+                let why = format!("a body stopped for {:?}", self.tier.deadline);
+                (Verdict::TimedOut, self.refuse(call, &self.counters.timeouts, &why))
+            }
+        };
+        if let Some(state) = self.breaker.acquire().and_then(|permit| permit.report(verdict.0)) {
+            self.listener.tell(|| TierEvent::Breaker { tier: self.name(), state });
+        }
+        Err(verdict.1)
+    }
+
+    fn refuse(&self, call: Call<'_>, counter: &AtomicU64, why: &str) -> Error {
+        count(counter);
+        let error = Error::Unavailable { store: self.name().to_owned(), why: why.to_owned() };
+        self.tell_failure(call.operation, &error);
+        error
+    }
+
+    fn tell_failure(&self, operation: &'static str, error: &Error) {
+        self.listener.tell(|| TierEvent::Failed { tier: self.name(), operation, error });
+    }
+
+    pub(crate) fn stats(&self) -> TierStats {
+        let Counters {
+            hits,
+            misses,
+            answers,
+            failures,
+            timeouts,
+            skipped,
+            busy,
+            corrupt,
+            incomplete,
+            promoted,
+        } = &self.counters;
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        TierStats {
+            name: self.name().to_owned(),
+            breaker: self.breaker.state(),
+            hits: of(hits),
+            misses: of(misses),
+            answers: of(answers),
+            failures: of(failures),
+            timeouts: of(timeouts),
+            skipped: of(skipped),
+            busy: of(busy),
+            corrupt: of(corrupt),
+            incomplete: of(incomplete),
+            promoted: of(promoted),
+            outdated: self.shadow.len() as u64,
+        }
+    }
+}
+
+/// Returns whether `error` is what a healthy tier says to a call that cannot be done.
+pub(crate) fn is_answer(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Incomplete { .. }
+            | Error::DigestMismatch { .. }
+            | Error::LengthMismatch { .. }
+            | Error::TooLarge { .. }
+            | Error::Invalid(_)
+            | Error::Unsupported { .. }
+    )
+}
+
+/// Returns whether `error` counts against a tier's health. A full one can still be read.
+fn is_trouble(error: &Error) -> bool {
+    !is_answer(error) && !matches!(error, Error::Full { .. })
+}
