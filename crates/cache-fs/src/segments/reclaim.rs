@@ -26,8 +26,8 @@ const POLL: Duration = Duration::from_millis(2);
 /// What a writer has not finished for this long it will not finish.
 pub(crate) const LEFTOVER: Duration = Duration::from_hours(1);
 
-/// How long a put that has its room already works on making room for others, so that none of them has to wait.
-const SLICE: Duration = Duration::from_millis(4);
+/// Fewest records that are looked at for a second life in a slice.
+const FEWEST: usize = 64;
 
 /// A record that may be kept, and why.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(super) struct Job {
     number: u64,
     /// Records in the segment.
     records: u64,
+    /// What is in it, until it is known what of that was used.
+    items: Vec<Item>,
     /// What was used, the most used last.
     used: Vec<Candidate>,
     /// Bytes that may still be kept.
@@ -69,8 +71,9 @@ pub(super) enum Effort {
     Until(Instant),
     /// All of it, unless somebody else is at it.
     Unasked,
-    /// A little of it, unless somebody else is at it.
-    Slice,
+    /// A part of it, unless somebody else is at it: as much as has to be done for each lease of so many bytes, so that all of it
+    /// is done when half of the room that is left is used.
+    Slice(u64),
 }
 
 impl Log {
@@ -106,16 +109,19 @@ impl Log {
                     None => self.begin_next(&state)?,
                 };
                 let Some(mut job) = next else { break };
-                if matches!(effort, Effort::Slice) {
-                    // To learn what was used takes long enough.
-                    if began || !self.keep_some(&mut job, Some(Instant::now() + SLICE))? {
+                if let Effort::Slice(lease) = effort {
+                    let left = limit.saturating_sub(bytes).max(2 * lease);
+                    let share = job.used.len() as u128 * u128::from(2 * lease) / u128::from(left);
+                    // To learn what is there takes long enough, and so does to learn what was used.
+                    let learned = began || self.judge(&mut job)?;
+                    if learned || !self.keep_some(&mut job, FEWEST.max(share as usize))? {
                         *unfinished = Some(job);
                     } else {
                         self.finish(&job)?;
                     }
                     break;
                 }
-                self.keep_some(&mut job, None)?;
+                self.keep_some(&mut job, usize::MAX)?;
                 self.finish(&job)?;
                 done = true;
             }
@@ -196,7 +202,7 @@ impl Log {
     /// Gives what was used in a segment a second life, and removes the segment.
     pub(super) fn reclaim(&self, class: Class, number: u64) -> io::Result<()> {
         let mut job = self.begin(class, number)?;
-        self.keep_some(&mut job, None)?;
+        self.keep_some(&mut job, usize::MAX)?;
         self.finish(&job)
     }
 
@@ -260,15 +266,25 @@ impl Log {
         }
     }
 
-    /// Begins to reclaim a segment: finds out what was used in it.
+    /// Begins to reclaim a segment: finds out what is in it.
     fn begin(&self, class: Class, number: u64) -> io::Result<Job> {
         let items = self.items(class, number)?;
         let (records, large) = (items.len() as u64, self.large_bytes(class, number));
-        let mut used = self.used_of(class, number, items)?;
-        // Of those that were used as much, the newer ones.
-        used.sort_unstable_by_key(|candidate| (candidate.hits, candidate.item.offset));
         let budget = (self.segment() + large) / 100 * KEEP_PERCENT;
-        Ok(Job { class, number, records, used, budget, kept: 0, kept_large: 0, buffer: Vec::new() })
+        let (used, buffer) = (Vec::new(), Vec::new());
+        Ok(Job { class, number, records, items, used, budget, kept: 0, kept_large: 0, buffer })
+    }
+
+    /// Finds out what was used in the segment, unless that is known; returns whether there was something to find out.
+    fn judge(&self, job: &mut Job) -> io::Result<bool> {
+        let items = std::mem::take(&mut job.items);
+        let new = !items.is_empty();
+        if new {
+            job.used = self.used_of(job.class, job.number, items)?;
+            // Of those that were used as much, the newer ones.
+            job.used.sort_unstable_by_key(|candidate| (candidate.hits, candidate.item.offset));
+        }
+        Ok(new)
     }
 
     fn used_of(&self, class: Class, number: u64, items: Vec<Item>) -> io::Result<Vec<Candidate>> {
@@ -300,10 +316,12 @@ impl Log {
         Ok(used)
     }
 
-    /// Moves the most used records of a segment to the main log, as many as there is room for; returns whether that was done
-    /// before the moment `until`.
-    fn keep_some(&self, job: &mut Job, until: Option<Instant>) -> io::Result<bool> {
-        while let Some(candidate) = job.used.pop() {
+    /// Moves the most used of the records that were used to the main log, of at most `count` of them, as many as there is room
+    /// for; returns whether that were all.
+    fn keep_some(&self, job: &mut Job, count: usize) -> io::Result<bool> {
+        self.judge(job)?;
+        for _ in 0..count {
+            let Some(candidate) = job.used.pop() else { break };
             match self.keep_one(job, &candidate) {
                 Ok(Some(large)) => {
                     job.budget = job.budget.saturating_sub(candidate.item.len.saturating_add(large));
@@ -315,11 +333,8 @@ impl Log {
                 Err(e) if super::space::is_full(&e) => job.used.clear(),
                 Err(e) => return Err(e),
             }
-            if until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(job.used.is_empty());
-            }
         }
-        Ok(true)
+        Ok(job.used.is_empty())
     }
 
     /// Returns how often the payload of a record was read for its duplicates.

@@ -18,6 +18,8 @@ const ITEM: usize = 40;
 const PAGE: usize = 4 << 10;
 /// Bytes of a gap that are looked through at a time.
 const WINDOW: usize = 64 << 10;
+/// Records to a page from which on as much is read at a time on the way.
+const DENSE: usize = 4;
 
 /// A record of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,14 +150,15 @@ impl Log {
         let Some(file) = self.files.get(class, number)? else { return Ok(items) };
         let (start, segment) = (number * self.segment(), part.end);
         let mut window = vec![0; WINDOW];
+        let mut piece = PAGE;
         while offset + HEADER as u64 <= segment {
             let position = Position { class, byte: start + offset };
-            let read = sys::read_at(&file, &mut window[..PAGE], offset)?;
+            let read = sys::read_at(&file, &mut window[..piece], offset)?;
             if read < HEADER {
                 break;
             }
             // Small records lie many to a page; of a large one only the header is looked at.
-            let mut within = 0;
+            let (mut within, before) = (0, items.len());
             while offset + HEADER as u64 <= segment
                 && let Some(bytes) = window[..read].get(within..).filter(|bytes| bytes.len() >= HEADER)
                 && let Some(header) = self.header_at(Position { class, byte: start + offset }, bytes)
@@ -166,6 +169,7 @@ impl Log {
                 offset += len;
                 within = within.saturating_add(len as usize);
             }
+            piece = if (items.len() - before) * PAGE >= DENSE * read { WINDOW } else { PAGE };
             if within > 0 {
                 continue;
             }

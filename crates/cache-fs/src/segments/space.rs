@@ -80,13 +80,14 @@ impl Log {
             let byte = lease.next;
             lease.next += len;
             // Who stores much comes by often enough to do the work in pieces.
-            let effort = if lease.total > MAX_LEASE / 4 { Effort::Slice } else { Effort::Unasked };
+            let often = lease.total > MAX_LEASE / 4;
+            let effort = if often { Effort::Slice(MAX_LEASE) } else { Effort::Unasked };
             drop(lease);
             // Whoever has begun a segment seals the one before the last: nobody writes to it any more.
             if let Some(number) = fresh {
                 let _ = self.seal(class, number.saturating_sub(2));
             }
-            if tight && !evicting {
+            if tight && !evicting && !(often && fresh.is_some()) {
                 // This put has its room; that none could be made for the next one is for the next one to say.
                 let _ = self.make_room(effort);
             }
@@ -163,7 +164,10 @@ impl Log {
                 }
                 let from = log.allocated.max(segment_end - segment);
                 if end > log.allocated {
-                    grown.allocated = (start + log.held.max(CHUNK)).max(end).min(segment_end);
+                    // Near the limit in small steps, or there would be none left for making room in pieces.
+                    let near = index.saturating_add(others).saturating_add(log.bytes() + 4 * segment) > limit;
+                    let chunk = if near { CHUNK } else { log.held.max(CHUNK) };
+                    grown.allocated = (start + chunk).max(end).min(segment_end);
                     grown.held += grown.allocated - from;
                 }
                 let bytes = index.saturating_add(others).saturating_add(grown.bytes());
