@@ -61,6 +61,15 @@ pub(crate) fn write(root: &Path, name: &str, version: u32) -> Result<()> {
     }
 }
 
+/// Tells backup programs to leave a directory out, where they can be told.
+pub(crate) fn tag(dir: &Path) {
+    /// <https://bford.info/cachedir/>
+    const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
+        # This directory is a cache made by vitte-cache. It can be removed at any time.\n\
+        # What this file means: https://bford.info/cachedir/\n";
+    let _ = create_new(&dir.join("CACHEDIR.TAG")).and_then(|mut file| file.write_all(TAG));
+}
+
 /// Creates a file for its owner alone.
 pub(crate) fn create_new(path: &Path) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();

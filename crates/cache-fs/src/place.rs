@@ -1,6 +1,5 @@
 //! The directory that a store is in, whatever its layout.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use cache_core::{Error, Policy, Result};
@@ -10,10 +9,6 @@ use crate::report::Note;
 use crate::trust::{self, create_private_dir};
 use crate::{disk, marker};
 
-/// <https://bford.info/cachedir/>: backup programs leave a directory with this file out.
-const CACHEDIR_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
-    # This directory is a cache made by vitte-cache. It can be removed at any time.\n\
-    # What this file means: https://bford.info/cachedir/\n";
 /// What the names of the layouts' roots begin with, each followed by its version, and the newest that is known.
 const ROOTS: [(&str, u32); 2] = [("files-v", 1), ("segments-v", 1)];
 
@@ -78,11 +73,9 @@ impl Place {
 
     /// Tells backup programs to leave the directory out.
     pub(crate) fn tag(&self, read_only: bool) {
-        if read_only {
-            return;
+        if !read_only {
+            marker::tag(&self.dir);
         }
-        let _ = marker::create_new(&self.dir.join("CACHEDIR.TAG"))
-            .and_then(|mut file| file.write_all(CACHEDIR_TAG));
     }
 
     /// Returns a directory for a caller's own files.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use cache_core::Digest;
-use cache_fs::{SegmentOptions, Segments};
+use cache_fs::{FsStore, Layout, Options, SegmentOptions, Segments};
 
 fn key(number: u64) -> [u8; 32] {
     *Digest::blake3(&number.to_le_bytes()).as_bytes()
@@ -327,4 +327,63 @@ fn of_many_small_records_those_that_are_used_stay() {
     }
     let counters = store.counters();
     assert!(counters.evicted > 20_000 && counters.promoted > 100, "{counters:?}");
+}
+
+/// Nothing is locked while a key is looked for and stored: two that store a new key at once may find two slots for it.
+#[test]
+fn those_who_store_and_remove_the_same_keys_at_once_leave_a_slot_for_each() {
+    const KEYS: u64 = 600;
+    for mapped in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = SegmentOptions::default();
+        (options.max_bytes, options.segment_bytes) = (Some(8 << 20), Some(1 << 20));
+        options.map_index = mapped;
+        // The index of a small limit is small, so that they meet.
+        drop(Segments::open(dir.path(), options.clone()).unwrap());
+        options.max_bytes = Some(1 << 30);
+        std::thread::scope(|scope| {
+            for thread in 0..4_u64 {
+                let (dir, options) = (dir.path(), options.clone());
+                scope.spawn(move || {
+                    let store = Segments::open(dir, options).unwrap();
+                    let mut random = thread + 1;
+                    for _ in 0..if mapped { 60_000 } else { 8_000 } {
+                        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        let key = key((random >> 33) % KEYS);
+                        if random >> 63 == 0 {
+                            store.put(&key, &thread.to_le_bytes()).unwrap();
+                        } else {
+                            store.remove(&key).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        let store = Segments::open(dir.path(), options).unwrap();
+        let found = (0..KEYS).filter(|number| store.contains(&key(*number)).unwrap()).count() as u64;
+        let layout = Options { layout: Layout::Segments, ..Options::default() };
+        let stats = FsStore::open(dir.path(), layout).unwrap().segment_stats().unwrap().unwrap();
+        assert!(found > KEYS / 10, "{found} keys");
+        assert_eq!(stats.live_slots, found, "mapped: {mapped}");
+    }
+}
+
+/// A server runs on when somebody deletes its cache.
+#[test]
+fn a_store_that_is_deleted_while_it_is_open_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1 << 30);
+    let mut buffer = Vec::new();
+    store.put(&key(1), &value(1, 5000)).unwrap();
+    std::fs::remove_dir_all(dir.path().join("segments-v1")).unwrap();
+    for number in 2..5 {
+        store.put(&key(number), &value(number, 5000)).unwrap();
+        assert!(store.get_into(&key(number), &mut buffer).unwrap() == Some(&value(number, 5000)[..]));
+    }
+    assert_eq!(store.get_into(&key(1), &mut buffer).unwrap(), None);
+    let other = open(dir.path(), 1 << 30);
+    assert!(other.contains(&key(2)).unwrap());
+    std::fs::remove_dir_all(dir.path().join("segments-v1")).unwrap();
+    assert!(!store.remove(&key(2)).unwrap());
+    assert_eq!(store.get_into(&key(2), &mut buffer).unwrap(), None);
 }

@@ -160,10 +160,11 @@ fn bytes((seed, len): Value) -> Vec<u8> {
     common::content(seed, len)
 }
 
-fn open(dir: &Path, clock: &Arc<ManualClock>) -> Segments {
+fn open(dir: &Path, clock: &Arc<ManualClock>, mapped: bool) -> Segments {
     let mut options = SegmentOptions::default();
     options.max_bytes = Some(LIMIT);
     options.segment_bytes = Some(1 << 20);
+    options.map_index = mapped;
     options.clock = clock.clone();
     let store = Segments::open(dir, options).unwrap();
     // The index is made anew in a thread; misses are fine meanwhile, but not what this test is about.
@@ -210,11 +211,11 @@ impl Model {
 }
 
 #[expect(clippy::too_many_lines, reason = "one arm for each step")]
-fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
+fn run(steps: Vec<Step>, mapped: bool) -> Result<(), TestCaseError> {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("segments-v1");
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
-    let mut handles: Vec<Segments> = (0..HANDLES).map(|_| open(dir.path(), &clock)).collect();
+    let mut handles: Vec<Segments> = (0..HANDLES).map(|_| open(dir.path(), &clock, mapped)).collect();
     let mut model = Model::default();
     let mut buffer = Vec::new();
     let mut burst = 1000;
@@ -252,10 +253,10 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     prop_assert!(done.is_ok() || model.damaged || model.lost, "{:?}", done);
                 }
             }
-            Step::Reopen { handle } => handles[handle] = open(dir.path(), &clock),
+            Step::Reopen { handle } => handles[handle] = open(dir.path(), &clock, mapped),
             Step::ReopenAll => {
                 handles.clear();
-                handles.extend((0..HANDLES).map(|_| open(dir.path(), &clock)));
+                handles.extend((0..HANDLES).map(|_| open(dir.path(), &clock, mapped)));
                 (model.lost, model.swapped) = (false, false);
                 for number in 0..KEYS {
                     model.check(&handles[number as usize % HANDLES], number, &mut buffer)?;
@@ -318,7 +319,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     }
     // Whatever was done to it, the store goes on working.
     drop(handles);
-    let store = open(dir.path(), &clock);
+    let store = open(dir.path(), &clock, mapped);
     model.lost = false;
     for number in 0..KEYS {
         model.check(&store, number, &mut buffer)?;
@@ -356,18 +357,22 @@ proptest! {
     #![proptest_config(cases(60))]
 
     #[test]
-    fn it_does_what_a_map_does_except_that_it_forgets(steps in proptest::collection::vec(step(), 1..80)) {
-        run(steps)?;
+    fn it_does_what_a_map_does_except_that_it_forgets(
+        steps in proptest::collection::vec(step(), 1..80),
+        mapped in any::<bool>()
+    ) {
+        run(steps, mapped)?;
     }
 
     #[test]
     fn without_damage_nothing_comes_back_and_nothing_is_missing(
-        steps in proptest::collection::vec(step(), 1..100)
+        steps in proptest::collection::vec(step(), 1..100),
+        mapped in any::<bool>()
     ) {
         let whole = |step: &Step| {
             !matches!(step, Step::Corrupt { .. } | Step::Truncate { .. } | Step::Swap { .. } | Step::Burst { .. })
                 && !matches!(step, Step::Delete(Part::Control))
         };
-        run(steps.into_iter().filter(whole).collect())?;
+        run(steps.into_iter().filter(whole).collect(), mapped)?;
     }
 }

@@ -31,10 +31,17 @@ fn is_slow() -> bool {
     std::env::var_os("VITTE_CACHE_TEST_SLOW").is_some()
 }
 
+/// Returns whether the index of the store in `dir` is read and written under locks; else it is shared memory, where the file
+/// system is one for it.
+fn is_locked(dir: &Path) -> bool {
+    dir.ends_with("locked")
+}
+
 fn open(dir: &Path) -> Segments {
     let mut options = SegmentOptions::default();
     options.max_bytes = Some(LIMIT);
     options.segment_bytes = Some(SEGMENT);
+    options.map_index = !is_locked(dir);
     Segments::open(dir, options).unwrap()
 }
 
@@ -197,8 +204,17 @@ fn check_all(dir: &Path) -> usize {
 
 #[test]
 fn eight_processes_share_a_log_and_its_limit() {
+    share_a_log("store");
+}
+
+#[test]
+fn eight_processes_share_a_log_with_locks() {
+    share_a_log("locked");
+}
+
+fn share_a_log(name: &str) {
     let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path().join("store");
+    let dir = temp.path().join(name);
     let time = if is_slow() { SLOW_TOGETHER } else { TOGETHER };
     let mut children: Vec<Child> = (1..=WRITERS).map(|own| start(&dir, own, 0, time)).collect();
     let mut most = 0;
@@ -217,8 +233,17 @@ fn eight_processes_share_a_log_and_its_limit() {
 
 #[test]
 fn a_process_may_die_at_any_moment() {
+    die_at_any_moment("store");
+}
+
+#[test]
+fn a_process_with_locks_may_die_at_any_moment() {
+    die_at_any_moment("locked");
+}
+
+fn die_at_any_moment(name: &str) {
     let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path().join("store");
+    let dir = temp.path().join(name);
     let mut hits = 0;
     for round in 0..if is_slow() { SLOW_ROUNDS } else { ROUNDS } {
         let forever = Duration::ZERO;

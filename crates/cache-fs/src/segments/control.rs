@@ -251,7 +251,7 @@ impl Control {
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let _held = sys::Flock::new(&lock)?;
         if !sys::is_linked(&self.file)? {
-            return Err(made_anew());
+            return Err(super::handle::made_anew());
         }
         let before = self.peek();
         let mut state = match before {
@@ -264,12 +264,6 @@ impl Control {
         }
         Ok(result)
     }
-}
-
-/// Returns the error of a process whose store another one has replaced: what it writes would be in nobody's way, and
-/// nobody's help.
-pub(super) fn made_anew() -> io::Error {
-    io::Error::other("another process has made the store anew; open it again")
 }
 
 #[cfg(test)]

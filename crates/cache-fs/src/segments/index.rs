@@ -213,7 +213,7 @@ impl Index {
                 return Ok(new);
             }
         }
-        Err(super::control::made_anew())
+        Err(super::handle::made_anew())
     }
 
     /// Notes that all is done that an exchange of the index asks for.

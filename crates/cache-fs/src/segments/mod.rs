@@ -4,6 +4,7 @@ mod control;
 mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod handle;
 mod index;
 mod large;
 #[cfg(target_os = "linux")]
@@ -44,6 +45,7 @@ use table::Access;
 use tally::Tally;
 
 pub use control::Counters;
+pub(crate) use handle::Handle;
 pub(crate) use large::LargeFile;
 pub use raw::{SegmentOptions, Segments};
 pub(crate) use read::{Depth, Payload, Record, Sight};

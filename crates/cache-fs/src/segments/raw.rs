@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cache_core::{Clock, Error, Result, SystemClock};
 
 use super::read::{Depth, Payload};
-use super::{Counters, Kind, Log, Outcome, Put, Settings, Source, Worth};
+use super::{Counters, Handle, Kind, Outcome, Put, Settings, Source, Worth};
 use crate::marker;
 use crate::options::Durability;
 use crate::trust::{self, create_private_dir};
@@ -19,6 +19,10 @@ pub struct SegmentOptions {
     pub max_bytes: Option<u64>,
     /// Bytes of a segment, between 1 MiB and 64 MiB, if the store is made now; derived from the limit if nothing.
     pub segment_bytes: Option<u64>,
+    /// Whether the index may be shared memory, on file systems that are known to keep it right. False where the directory is
+    /// also used in a way that is not, such as from another machine; each get costs a system call more then. All
+    /// processes of a store should say the same, or the index is made anew time and again.
+    pub map_index: bool,
     /// What is forced onto the disk before a put returns.
     pub durability: Durability,
     /// Where the time comes from.
@@ -28,7 +32,8 @@ pub struct SegmentOptions {
 impl Default for SegmentOptions {
     fn default() -> Self {
         let clock = Arc::new(SystemClock);
-        Self { max_bytes: None, segment_bytes: None, durability: Durability::Relaxed, clock }
+        let durability = Durability::Relaxed;
+        Self { max_bytes: None, segment_bytes: None, map_index: true, durability, clock }
     }
 }
 
@@ -41,7 +46,7 @@ impl Default for SegmentOptions {
 /// Keys should be digests: their bits are used as a hash.
 #[derive(Clone, Debug)]
 pub struct Segments {
-    log: Arc<Log>,
+    log: Arc<Handle>,
     root: PathBuf,
 }
 
@@ -60,18 +65,20 @@ impl Segments {
         let settings = Settings {
             max_bytes: options.max_bytes,
             segment_bytes: options.segment_bytes,
+            map_index: options.map_index,
             durability: options.durability,
             clock: options.clock,
             ..Settings::default()
         };
         let root = dir.join(super::ROOT);
         let there = marker::is_there(&root, super::LAYOUT, super::VERSION)?;
-        let log = Log::open_or_create(&root, settings)
+        let log = Handle::open_or_create(root.clone(), settings)
             .map_err(|e| Error::io("cannot open the cache at", dir, e))?;
         if !there {
+            marker::tag(dir);
             marker::write(&root, super::LAYOUT, super::VERSION)?;
         }
-        Ok(Self { log, root })
+        Ok(Self { log: Arc::new(log), root })
     }
 
     /// Returns what is under `key`, verified, as a part of `buffer`, which only ever grows. It counts as a use.
@@ -80,7 +87,7 @@ impl Segments {
     /// If the disk cannot be read. What is damaged is absent.
     pub fn get_into<'a>(&self, key: &[u8; 32], buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>> {
         let fail = |e| Error::io("cannot read the cache at", &self.root, e);
-        let sight = self.log.look_up(Kind::Raw, key, Depth::Bytes, true, buffer).map_err(fail)?;
+        let sight = self.log.log().look_up(Kind::Raw, key, Depth::Bytes, true, buffer).map_err(fail)?;
         Ok(match sight.into_record().map(|record| record.payload) {
             Some(Payload::Bytes(range)) => buffer.get(range),
             _ => None,
@@ -92,7 +99,7 @@ impl Segments {
     /// # Errors
     /// [`Error::Full`] if no room can be made, [`Error::Io`] if the disk cannot be written. Nothing has changed then.
     pub fn put(&self, key: &[u8; 32], value: &[u8]) -> Result<()> {
-        let stored = self.log.put_bytes(&Put {
+        let put = Put {
             kind: Kind::Raw,
             key,
             meta: &[],
@@ -100,10 +107,10 @@ impl Segments {
             worth: Worth::Normal,
             expires: 0,
             if_absent: false,
-        });
-        match stored {
+        };
+        match self.log.run(|log| log.put_bytes(&put)) {
             Ok(Outcome::Stored { .. } | Outcome::Present) => Ok(()),
-            Err(e) => Err(self.log.put_error(e)),
+            Err(e) => Err(self.log.log().put_error(e)),
         }
     }
 
@@ -113,7 +120,7 @@ impl Segments {
     /// If the disk cannot be read.
     pub fn contains(&self, key: &[u8; 32]) -> Result<bool> {
         let fail = |e| Error::io("cannot read the cache at", &self.root, e);
-        self.log.contains(Kind::Raw, key, true).map_err(fail)
+        self.log.log().contains(Kind::Raw, key, true).map_err(fail)
     }
 
     /// Counts a use of what is under `key`, and returns whether something is: [`contains`](Self::contains), by the name that
@@ -130,16 +137,17 @@ impl Segments {
     /// # Errors
     /// If the disk cannot be written.
     pub fn remove(&self, key: &[u8; 32]) -> Result<bool> {
-        self.log.remove(Kind::Raw, key).map_err(|e| Error::io("cannot change the cache at", &self.root, e))
+        let fail = |e| Error::io("cannot change the cache at", &self.root, e);
+        self.log.run(|log| log.remove(Kind::Raw, key)).map_err(fail)
     }
 
     /// Returns what happened since the store was made.
     pub fn counters(&self) -> Counters {
-        self.log.counters()
+        self.log.log().counters()
     }
 
     /// Returns the bytes that the store takes on the disk at most.
     pub fn bytes(&self) -> u64 {
-        self.log.bytes()
+        self.log.log().bytes()
     }
 }

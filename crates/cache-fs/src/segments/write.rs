@@ -379,7 +379,7 @@ impl Log {
             }
             self.settle()?;
         }
-        Err(super::control::made_anew())
+        Err(super::handle::made_anew())
     }
 
     /// Removes what the index knows; nothing if that is another one than at the last change.
