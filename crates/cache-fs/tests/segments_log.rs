@@ -347,7 +347,7 @@ fn those_who_store_and_remove_the_same_keys_at_once_leave_a_slot_for_each() {
                 scope.spawn(move || {
                     let store = Segments::open(dir, options).unwrap();
                     let mut random = thread + 1;
-                    for _ in 0..if mapped { 60_000 } else { 8_000 } {
+                    for _ in 0..if mapped { 20_000 } else { 3_000 } {
                         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                         let key = key((random >> 33) % KEYS);
                         if random >> 63 == 0 {

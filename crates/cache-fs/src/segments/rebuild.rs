@@ -218,3 +218,67 @@ fn better(first: &Header, second: &Header) -> Better {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Kind, Put, Settings, Source, Worth};
+    use super::*;
+
+    const KEY: [u8; 32] = [9; 32];
+
+    fn put(log: &Log, value: &[u8], worth: Worth) {
+        let payload = Source::Bytes(value);
+        let put = Put { kind: Kind::Raw, key: &KEY, meta: &[], payload, worth, expires: 0, if_absent: false };
+        log.put(&put).unwrap();
+    }
+
+    fn slots(log: &Log) -> Vec<(Found, Header)> {
+        let mut all = Vec::new();
+        let visit = |found: Found| {
+            all.push((found, log.read_header(found.slot.position())?.unwrap()));
+            Ok(None::<()>)
+        };
+        log.index.find(&log.index.spot(Kind::Raw, &KEY), visit).unwrap();
+        all
+    }
+
+    /// Makes two slots of one key, as two processes may that store it at once: each finds that it is absent.
+    fn twins(log: &Log, first: Worth, second: Worth) -> [(Found, Header); 2] {
+        put(log, b"first", first);
+        let [(found, header)] = slots(log).try_into().unwrap();
+        assert!(log.index.clear(&found).unwrap());
+        put(log, b"second", second);
+        let spot = log.index.spot(Kind::Raw, &KEY);
+        log.insert(&spot, header.position, header.record_len()).unwrap().unwrap();
+        let mut both = slots(log);
+        both.sort_by_key(|(_, it)| it.fingerprint != header.fingerprint);
+        both.try_into().unwrap()
+    }
+
+    #[test]
+    fn of_two_slots_of_a_key_the_older_ends_and_both_if_that_is_not_known() {
+        for (worths, judge, left) in [
+            ([Worth::Normal, Worth::Normal], 0, Some("second")),
+            ([Worth::Normal, Worth::Normal], 1, Some("second")),
+            // In two logs, nothing tells which is the older one.
+            ([Worth::Normal, Worth::High], 0, None),
+            ([Worth::Normal, Worth::High], 1, None),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let log = Log::open_or_create(dir.path(), Settings::default()).unwrap();
+            let both = twins(&log, worths[0], worths[1]);
+            let (own, header) = &both[judge];
+            log.end_twins(&log.index.spot(Kind::Raw, &KEY), own, header).unwrap();
+            let after: Vec<_> = slots(&log).into_iter().map(|(_, header)| header.fingerprint).collect();
+            let right: Vec<_> =
+                left.iter().map(|value| cache_core::Fingerprint::of(value.as_bytes())).collect();
+            assert_eq!(after, right, "{worths:?} seen by {judge}");
+            for (_, header) in both.iter().filter(|(_, header)| !right.contains(&header.fingerprint)) {
+                let state = log.read_header(header.position).unwrap().unwrap().state;
+                assert_eq!(state, State::Dead, "a rebuild would bring it back");
+            }
+            put(&log, b"third", Worth::Normal);
+            assert_eq!(slots(&log).len(), 1);
+        }
+    }
+}
