@@ -46,7 +46,8 @@ impl<T: Clone> Flights<T> {
     }
 
     /// Returns how many look-ups are under way.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.lock().len()
     }
 

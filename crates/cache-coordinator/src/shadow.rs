@@ -36,14 +36,15 @@ impl Shadow {
                 .is_some_and(|filter| positions(key).all(|(word, bit)| filter[word] & bit != 0))
     }
 
-    pub(crate) fn insert(&self, key: &Key) {
+    /// Adds `key`, and returns whether it can be taken out again and was not there before.
+    pub(crate) fn insert(&self, key: &Key) -> bool {
         let mut set = self.lock();
         if set.exact.len() < EXACT || set.exact.contains(key) {
-            set.exact.insert(*key);
-            return;
+            return set.exact.insert(*key);
         }
         let filter = set.filter.get_or_insert_with(|| vec![0; FILTER_BITS / 64].into());
         positions(key).for_each(|(word, bit)| filter[word] |= bit);
+        false
     }
 
     /// Forgets `key`, if it can: one in the filter stays for ever.
@@ -82,7 +83,7 @@ mod tests {
     fn every_key_is_known_however_many_there_are() {
         const COUNT: u64 = EXACT as u64 + 50_000;
         let shadow = Shadow::default();
-        (0..COUNT).for_each(|number| shadow.insert(&key(number)));
+        assert_eq!((0..COUNT).filter(|number| shadow.insert(&key(*number))).count(), EXACT);
         assert!((0..COUNT).all(|number| shadow.contains(&key(number))));
         assert_eq!(shadow.len(), EXACT);
         let mistaken = (COUNT..COUNT + 10_000).filter(|number| shadow.contains(&key(*number))).count();

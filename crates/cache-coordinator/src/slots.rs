@@ -25,7 +25,8 @@ impl Slots {
     }
 
     /// Returns how many slots there are.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         lock(&self.0).len()
     }
 }

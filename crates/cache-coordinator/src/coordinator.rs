@@ -1,0 +1,373 @@
+//! A chain of tiers as one store.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cache_core::{
+    Body, Capabilities, Clock, Digest, Entry, Error, Key, ListFilter, Page, PutMode, PutOutcome, Result,
+    Store, SystemClock,
+};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::absent::Absent;
+use crate::chain::Chain;
+use crate::deadline::within;
+use crate::errands::push_all;
+use crate::event::{ChainObserver, Listener};
+use crate::link::{Call, Link};
+use crate::promote::{PromotionLimits, Promotions, promote_all};
+use crate::push::{Pushes, WriteBack};
+use crate::stats::Stats;
+use crate::tier::Tier;
+use crate::turns::Urgency;
+
+/// Describes a [`Coordinator`]; made by [`Coordinator::builder`].
+#[derive(Debug)]
+#[must_use]
+pub struct CoordinatorBuilder {
+    name: String,
+    tiers: Vec<Tier>,
+    strict: bool,
+    clock: Arc<dyn Clock>,
+    listener: Listener,
+    remember_misses: Duration,
+    remembered_misses: usize,
+    promotions: PromotionLimits,
+    write_back: WriteBack,
+    close_within: Duration,
+    runtime: Option<Handle>,
+}
+
+impl CoordinatorBuilder {
+    /// How long it is remembered that the slower tiers do not have a key: longer than a build tool takes to ask again,
+    /// shorter than another machine takes to build it.
+    pub const REMEMBER_MISSES: Duration = Duration::from_secs(5);
+    /// Keys for which that is remembered, at most: about 10 MB.
+    pub const REMEMBERED_MISSES: usize = 100_000;
+    /// How long [`close`](Store::close) waits for what is on its way to slower tiers.
+    pub const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+
+    /// Adds the next tier; the fastest comes first.
+    pub fn tier(mut self, tier: Tier) -> Self {
+        self.tiers.push(tier);
+        self
+    }
+
+    /// Sets the name of the chain in messages; `tiers` unless told otherwise.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets whether a tier that fails makes an error: of what would be a miss because of it, and of every write.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// Reads the time from `clock`.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Tells `observer` what happens.
+    pub fn observer(mut self, observer: Arc<dyn ChainObserver>) -> Self {
+        self.listener = Listener::new(observer);
+        self
+    }
+
+    /// Sets for how long, and for how many keys, it is remembered that the slower tiers have nothing.
+    pub fn remember_misses(mut self, keep: Duration, count: usize) -> Self {
+        (self.remember_misses, self.remembered_misses) = (keep, count);
+        self
+    }
+
+    /// Sets how much may wait to be copied into faster tiers.
+    pub fn promotions(mut self, limits: PromotionLimits) -> Self {
+        self.promotions = limits;
+        self
+    }
+
+    /// Sets what is written in the background, and how much of it may wait.
+    pub fn write_back(mut self, settings: WriteBack) -> Self {
+        self.write_back = settings;
+        self
+    }
+
+    /// Keeps the journal of what is still to be written in `directory`.
+    pub fn journal(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.write_back.journal = Some(directory.into());
+        self
+    }
+
+    /// Sets how long [`close`](Store::close) waits for what is on its way to slower tiers.
+    pub fn close_within(mut self, deadline: Duration) -> Self {
+        self.close_within = deadline;
+        self
+    }
+
+    /// Runs timers and background work on `runtime` instead of the one that this is built in.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Returns the chain, with its background work started and what an earlier process left behind picked up.
+    ///
+    /// # Errors
+    /// If there is no tier or no tokio runtime. A journal that cannot be used is told and counted, no error.
+    pub fn build(self) -> Result<Coordinator> {
+        if self.tiers.is_empty() {
+            return Err(Error::Invalid("a chain of tiers needs at least one tier".to_owned()));
+        }
+        let runtime = match self.runtime {
+            Some(runtime) => runtime,
+            None => Handle::try_current().map_err(|_| {
+                Error::Invalid("build the chain of tiers inside a tokio runtime, or give it one".to_owned())
+            })?,
+        };
+        let mut links: Vec<Link> = Vec::new();
+        for mut tier in self.tiers {
+            // What is written in the background is read from a faster tier then.
+            let source = links.iter().any(|link| link.tier.read && link.writes_through());
+            let background = tier.write && tier.write_back && source;
+            let same = |name: &str| links.iter().any(|link| link.name() == name);
+            let plain = tier.name.clone();
+            let mut number = 2;
+            while same(&tier.name) {
+                tier.name = format!("{plain} {number}");
+                number += 1;
+            }
+            let (clock, runtime) = (Arc::clone(&self.clock), runtime.clone());
+            links.push(Link::new(tier, background, clock, runtime, self.listener.clone()));
+        }
+        let pushes = Pushes::new(self.write_back, &links, &self.listener);
+        let chain = Arc::new(Chain {
+            name: self.name,
+            links,
+            strict: self.strict,
+            absent: Absent::new(Arc::clone(&self.clock), self.remember_misses, self.remembered_misses),
+            clock: self.clock,
+            runtime: runtime.clone(),
+            listener: self.listener,
+            closed: AtomicBool::default(),
+            flights: Default::default(),
+            slots: Default::default(),
+            deletions: Default::default(),
+            unstored: Default::default(),
+            promotions: Promotions::new(self.promotions),
+            pushes,
+            counters: Default::default(),
+        });
+        let work =
+            vec![runtime.spawn(promote_all(Arc::clone(&chain))), runtime.spawn(push_all(Arc::clone(&chain)))];
+        Ok(Coordinator { chain, work: Mutex::new(work), close_within: self.close_within })
+    }
+}
+
+/// A chain of stores, from the fastest to the slowest, that is a store itself.
+///
+/// See the [crate's documentation](crate) for what it does, and what bounds it.
+///
+/// Dropping it without [`close`](Store::close) stops the background work; what is in the journal is left to the next
+/// process.
+#[derive(Debug)]
+pub struct Coordinator {
+    chain: Arc<Chain>,
+    work: Mutex<Vec<JoinHandle<()>>>,
+    close_within: Duration,
+}
+
+/// What a flush left undone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Flushed {
+    /// Writes that have not arrived in slower tiers. With a journal, they are kept for later or for the next process.
+    pub left: u64,
+    /// Bytes of them.
+    pub left_bytes: u64,
+}
+
+impl Coordinator {
+    /// Returns a builder for a chain without tiers.
+    pub fn builder() -> CoordinatorBuilder {
+        CoordinatorBuilder {
+            name: "tiers".to_owned(),
+            tiers: Vec::new(),
+            strict: false,
+            clock: Arc::new(SystemClock),
+            listener: Listener::default(),
+            remember_misses: CoordinatorBuilder::REMEMBER_MISSES,
+            remembered_misses: CoordinatorBuilder::REMEMBERED_MISSES,
+            promotions: PromotionLimits::default(),
+            write_back: WriteBack::default(),
+            close_within: CoordinatorBuilder::CLOSE_WITHIN,
+            runtime: None,
+        }
+    }
+
+    /// Returns what the chain has done so far.
+    pub fn stats(&self) -> Stats {
+        self.chain.stats()
+    }
+
+    /// Looks for `keys` as if somebody will need them soon, so that they are copied into faster tiers, and returns how
+    /// many were found. Look-ups that somebody waits for go first.
+    ///
+    /// # Errors
+    /// As [`get_many`](Store::get_many).
+    ///
+    /// # Cancel safety
+    /// Copies that were begun are made.
+    pub async fn prefetch(&self, keys: &[Key]) -> Result<usize> {
+        let found = self.chain.look_up_many(keys, Urgency::Prefetch).await?;
+        Ok(found.iter().flatten().count())
+    }
+
+    /// Waits until all copies into faster tiers are made and all writes to slower ones have arrived, for as long as
+    /// `deadline`, and returns what is left of the writes.
+    ///
+    /// # Cancel safety
+    /// There is nothing to lose: the work goes on.
+    pub async fn flush(&self, deadline: Duration) -> Flushed {
+        let idle = async {
+            // A copy may cause a write.
+            self.chain.promotions.idle().await;
+            self.chain.pushes.idle().await;
+        };
+        // What is not done in time is in the numbers.
+        let _ = within(&self.chain.runtime, deadline, None, idle).await;
+        let stats = self.chain.pushes.stats();
+        Flushed { left: stats.waiting, left_bytes: stats.waiting_bytes }
+    }
+
+    /// Refuses further calls, waits as [`flush`](Self::flush) does, stops the background work and closes the tiers.
+    ///
+    /// # Errors
+    /// If a tier that callers write to themselves could not be closed; any tier, if the chain is strict.
+    ///
+    /// # Cancel safety
+    /// The chain stays closed to callers; close again to do the rest.
+    pub async fn close_within(&self, deadline: Duration) -> Result<Flushed> {
+        self.chain.closed.store(true, Ordering::SeqCst);
+        let left = self.flush(deadline).await;
+        self.stop();
+        let mut result = Ok(left);
+        for (index, link) in self.chain.links.iter().enumerate() {
+            // Not through the breaker: a tier that failed has something to let go of all the same.
+            let closed = within(&self.chain.runtime, link.tier.deadline, None, link.store().close()).await;
+            let closed = closed.unwrap_or_else(|| {
+                let why = format!("it did not close within {:?}", link.tier.deadline);
+                Err(Error::Unavailable { store: link.name().to_owned(), why })
+            });
+            if let Err(error) = closed {
+                self.chain.blame(index, "close", &error);
+                if link.writes_through() || self.chain.strict {
+                    result = Err(error);
+                }
+            }
+        }
+        result
+    }
+
+    /// Stops the background work, which leaves behind what the journal says.
+    fn stop(&self) {
+        let work = std::mem::take(&mut *self.work.lock().unwrap_or_else(PoisonError::into_inner));
+        work.iter().for_each(JoinHandle::abort);
+        self.chain.promotions.clear();
+        self.chain.pushes.release(&self.chain.listener);
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.chain.closed.store(true, Ordering::SeqCst);
+        self.stop();
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Store for Coordinator {
+    fn name(&self) -> &str {
+        &self.chain.name
+    }
+
+    /// Returns what the tiers that are written through can do together: values and blobs as large as any of them takes.
+    fn capabilities(&self) -> Capabilities {
+        let all = || self.chain.written_through().map(|(_, link)| link.store().capabilities());
+        let max_value = all().map(|capabilities| capabilities.max_value).max().unwrap_or(0);
+        let mut capabilities = Capabilities::all(max_value);
+        capabilities.max_blob = if all().any(|tier| tier.max_blob.is_none()) {
+            None
+        } else {
+            all().filter_map(|tier| tier.max_blob).max()
+        };
+        capabilities.list = self.chain.listing().is_some();
+        // Among processes, the fastest tier decides; a slower one that others share may have an entry all the same.
+        capabilities.conditional_put = self.chain.links.len() == 1 && all().all(|tier| tier.conditional_put);
+        capabilities.persistent = all().any(|tier| tier.persistent);
+        capabilities.local = self.chain.links.iter().all(|link| link.store().capabilities().local);
+        capabilities
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Entry>> {
+        self.chain.look_up(key, Urgency::Urgent).await
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>> {
+        self.chain.look_up_many(keys, Urgency::Urgent).await
+    }
+
+    async fn put(&self, key: &Key, entry: &Entry, mode: PutMode) -> Result<PutOutcome> {
+        self.chain.put_entry(key, entry, mode).await
+    }
+
+    async fn remove(&self, key: &Key) -> Result<bool> {
+        self.chain.remove_entry(key).await
+    }
+
+    /// Lists the fastest tier that callers write to and that can list, or else the fastest that is read.
+    async fn list(&self, filter: &ListFilter, after: Option<&str>, limit: usize) -> Result<Page> {
+        self.chain.ensure_open()?;
+        let Some(link) = self.chain.listing() else {
+            return Err(Error::Unsupported { store: self.chain.name.clone(), operation: "list entries" });
+        };
+        link.call(Call::new("list", Urgency::Urgent), link.store().list(filter, after, limit)).await
+    }
+
+    async fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>> {
+        self.chain.missing_blobs(digests).await
+    }
+
+    async fn read(&self, digest: &Digest, range: Option<Range<u64>>) -> Result<Option<Body>> {
+        self.chain.read_blob(digest, range).await
+    }
+
+    async fn write(&self, digest: &Digest, len: u64, body: Body) -> Result<()> {
+        self.chain.write_blob(digest, len, body).await
+    }
+
+    async fn delete(&self, digest: &Digest) -> Result<bool> {
+        self.chain.delete_blob(digest).await
+    }
+
+    /// Closes within the time that the builder was told; see [`Coordinator::close_within`].
+    async fn close(&self) -> Result<()> {
+        self.close_within(self.close_within).await.map(drop)
+    }
+}
+
+impl Chain {
+    fn listing(&self) -> Option<&Link> {
+        let can = |link: &&Link| link.tier.read && link.store().capabilities().list;
+        let own = self.links.iter().filter(|link| link.writes_through()).find(can);
+        own.or_else(|| self.links.iter().find(can))
+    }
+}

@@ -1,0 +1,310 @@
+//! Entries on their way to a caller.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use cache_core::{Digest, Entry, Error, Key, Result};
+
+use crate::chain::{BATCH, Chain};
+use crate::event::TierEvent;
+use crate::link::{Call, count};
+use crate::slots::Hold;
+use crate::turns::Urgency;
+
+/// What a look-up in several tiers found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Looked {
+    pub(crate) entry: Option<Entry>,
+    /// What a tier that could not answer said. A miss is certain only without it.
+    trouble: Option<Arc<str>>,
+}
+
+/// What one tier says.
+pub(crate) enum Answer {
+    Found(Entry),
+    /// It has nothing, or nothing that counts.
+    Nothing,
+    Unknown(Error),
+}
+
+impl Looked {
+    fn doubt(&mut self, error: &Error) {
+        self.trouble.get_or_insert_with(|| error.to_string().into());
+    }
+}
+
+impl Chain {
+    /// Returns the entry under `key` from the fastest tier that has it.
+    ///
+    /// The first tier is asked by each caller if it is local: it is faster than waiting for each other. In the others
+    /// one looks for all.
+    pub(crate) async fn look_up(self: &Arc<Self>, key: &Key, urgency: Urgency) -> Result<Option<Entry>> {
+        self.ensure_open()?;
+        let mut looked = Looked::default();
+        let direct = self.links.first().is_some_and(|first| first.store().capabilities().local);
+        let rest = usize::from(direct);
+        if direct {
+            match self.ask(0, key, urgency).await {
+                Answer::Found(entry) => return Ok(self.found(entry)),
+                Answer::Nothing => {}
+                Answer::Unknown(error) => looked.doubt(&error),
+            }
+        }
+        if !self.readable().any(|(index, _)| index >= rest) {
+            return self.conclude(key, looked);
+        }
+        if self.absent.contains(key) {
+            count(&self.counters.remembered);
+            return self.conclude(key, looked);
+        }
+        let certain = looked.trouble.is_none();
+        let (found, led) = self.flights.join(key, self.search(rest, key, urgency, certain)).await;
+        if !led {
+            count(&self.counters.joined);
+        }
+        if found.entry.is_some() || looked.trouble.is_none() {
+            looked = found;
+        }
+        self.conclude(key, looked)
+    }
+
+    fn found(&self, entry: Entry) -> Option<Entry> {
+        count(&self.counters.hits);
+        Some(entry)
+    }
+
+    fn conclude(&self, key: &Key, looked: Looked) -> Result<Option<Entry>> {
+        if let Some(entry) = looked.entry {
+            return Ok(self.found(entry));
+        }
+        count(&self.counters.misses);
+        self.listener.tell(|| TierEvent::Miss { key, certain: looked.trouble.is_none() });
+        match looked.trouble {
+            Some(why) if self.strict => Err(self.doubtful(&why)),
+            _ => Ok(None),
+        }
+    }
+
+    pub(crate) fn doubtful(&self, why: &str) -> Error {
+        Error::Unavailable { store: self.name.clone(), why: why.to_owned() }
+    }
+
+    /// Looks in the tiers from `first` on, and has what it finds copied into faster ones.
+    async fn search(self: &Arc<Self>, first: usize, key: &Key, urgency: Urgency, certain: bool) -> Looked {
+        // Before any tier is asked, so that no write goes unnoticed.
+        let hold = self.slots.hold(key);
+        let writes = hold.writes();
+        let mut looked = Looked::default();
+        for index in first..self.links.len() {
+            match self.ask(index, key, urgency).await {
+                Answer::Found(entry) => {
+                    self.promote_entry(key, &entry, index, hold, writes);
+                    return Looked { entry: Some(entry), trouble: None };
+                }
+                Answer::Nothing => {}
+                Answer::Unknown(error) => looked.doubt(&error),
+            }
+        }
+        if certain && looked.trouble.is_none() && hold.writes() == writes {
+            self.absent.insert(key);
+        }
+        looked
+    }
+
+    /// Asks one tier.
+    pub(crate) async fn ask(&self, index: usize, key: &Key, urgency: Urgency) -> Answer {
+        let link = self.link(index);
+        if !link.tier.read || link.shadow.contains(key) {
+            return Answer::Nothing;
+        }
+        let found = match link.call(Call::new("get", urgency), link.store().get(key)).await {
+            Ok(found) => found,
+            Err(error) => return Answer::Unknown(error),
+        };
+        // A put or removal that went past this tier meanwhile has made its answer an old one.
+        let counts = |entry: &Entry| !link.shadow.contains(key) && !entry.meta.is_expired(self.clock.now());
+        // Uploads ask as well, and are nobody's hits.
+        let counted = urgency != Urgency::Upload;
+        let Some(entry) = found.filter(counts) else {
+            if counted {
+                count(&link.counters.misses);
+            }
+            return Answer::Nothing;
+        };
+        if link.tier.verify {
+            let blobs = entry.blobs().map(|(digest, _)| *digest).collect();
+            if let Some(digest) = self.nowhere(blobs, urgency).await {
+                self.incomplete(index, key, &digest);
+                return Answer::Nothing;
+            }
+        }
+        if counted {
+            count(&link.counters.hits);
+            self.listener.tell(|| TierEvent::Hit { tier: link.name(), key });
+        }
+        Answer::Found(entry)
+    }
+
+    fn incomplete(&self, index: usize, key: &Key, digest: &Digest) {
+        let link = self.link(index);
+        count(&link.counters.incomplete);
+        self.listener.tell(|| TierEvent::Incomplete { tier: link.name(), key, digest });
+    }
+
+    /// Returns what [`look_up`](Self::look_up) returns for each of `keys`, with one call per tier and [`BATCH`] keys.
+    pub(crate) async fn look_up_many(
+        self: &Arc<Self>,
+        keys: &[Key],
+        urgency: Urgency,
+    ) -> Result<Vec<Option<Entry>>> {
+        self.ensure_open()?;
+        let mut batch = Batch { keys, found: vec![None; keys.len()], looked: Looked::default() };
+        let mut holds: Vec<Option<(Hold, u64)>> = Vec::new();
+        let direct = self.links.first().is_some_and(|first| first.store().capabilities().local);
+        for (index, _) in self.readable() {
+            if index > 0 || !direct {
+                if holds.is_empty() {
+                    holds = keys.iter().zip(&batch.found).map(|(key, found)| self.hold(key, found)).collect();
+                }
+                for (place, key) in keys.iter().enumerate() {
+                    if holds[place].is_some() && self.absent.contains(key) {
+                        count(&self.counters.remembered);
+                        holds[place] = None;
+                    }
+                }
+            }
+            let open = |place: &usize| {
+                batch.found[*place].is_none() && (holds.is_empty() || holds[*place].is_some())
+            };
+            let places: Vec<usize> = (0..keys.len()).filter(open).collect();
+            for hit in self.ask_many(index, &mut batch, &places, urgency).await {
+                if let Some((hold, writes)) = holds.get_mut(hit).and_then(Option::take)
+                    && let Some(entry) = &batch.found[hit]
+                {
+                    self.promote_entry(&keys[hit], entry, index, hold, writes);
+                }
+            }
+        }
+        for (place, hold) in holds.iter().enumerate() {
+            if let Some((hold, writes)) = hold
+                && batch.looked.trouble.is_none()
+                && hold.writes() == *writes
+            {
+                self.absent.insert(&keys[place]);
+            }
+        }
+        let Batch { found, looked, .. } = batch;
+        let mut missed = false;
+        for (key, found) in keys.iter().zip(&found) {
+            if found.is_some() {
+                count(&self.counters.hits);
+            } else {
+                missed = true;
+                count(&self.counters.misses);
+                self.listener.tell(|| TierEvent::Miss { key, certain: looked.trouble.is_none() });
+            }
+        }
+        match looked.trouble {
+            Some(why) if self.strict && missed => Err(self.doubtful(&why)),
+            _ => Ok(found),
+        }
+    }
+
+    fn hold(&self, key: &Key, found: &Option<Entry>) -> Option<(Hold, u64)> {
+        found.is_none().then(|| {
+            let hold = self.slots.hold(key);
+            let writes = hold.writes();
+            (hold, writes)
+        })
+    }
+
+    /// Asks one tier for the keys at `places`, and returns those places where it had something.
+    async fn ask_many(
+        &self,
+        index: usize,
+        batch: &mut Batch<'_>,
+        places: &[usize],
+        urgency: Urgency,
+    ) -> Vec<usize> {
+        let link = self.link(index);
+        let places: Vec<usize> =
+            places.iter().copied().filter(|place| !link.shadow.contains(&batch.keys[*place])).collect();
+        let mut hits = Vec::new();
+        for some in places.chunks(BATCH) {
+            let asked: Vec<Key> = some.iter().map(|place| batch.keys[*place]).collect();
+            let answers = match link.call(Call::new("get_many", urgency), link.store().get_many(&asked)).await
+            {
+                Ok(answers) if answers.len() == asked.len() => answers,
+                Ok(answers) => {
+                    let why = format!("it gave {} answers to {} questions", answers.len(), asked.len());
+                    let error = Error::Unavailable { store: link.name().to_owned(), why };
+                    self.blame(index, "get_many", &error);
+                    batch.looked.doubt(&error);
+                    continue;
+                }
+                Err(error) => {
+                    batch.looked.doubt(&error);
+                    continue;
+                }
+            };
+            let now = self.clock.now();
+            for (place, entry) in some.iter().zip(answers) {
+                let key = &batch.keys[*place];
+                batch.found[*place] =
+                    entry.filter(|entry| !link.shadow.contains(key) && !entry.meta.is_expired(now));
+                if batch.found[*place].is_some() {
+                    hits.push(*place);
+                } else {
+                    count(&link.counters.misses);
+                }
+            }
+        }
+        if link.tier.verify {
+            self.drop_incomplete(index, batch, &mut hits, urgency).await;
+        }
+        for hit in &hits {
+            count(&link.counters.hits);
+            self.listener.tell(|| TierEvent::Hit { tier: link.name(), key: &batch.keys[*hit] });
+        }
+        hits
+    }
+
+    /// Takes back those of `hits` that name a blob which is in no tier.
+    async fn drop_incomplete(
+        &self,
+        index: usize,
+        batch: &mut Batch<'_>,
+        hits: &mut Vec<usize>,
+        urgency: Urgency,
+    ) {
+        let entries = hits.iter().filter_map(|hit| batch.found[*hit].as_ref());
+        let wanted: HashSet<Digest> =
+            entries.flat_map(|entry| entry.blobs().map(|(digest, _)| *digest)).collect();
+        let mut missing: Vec<Digest> = wanted.into_iter().collect();
+        for (other, _) in self.readable() {
+            if missing.is_empty() {
+                return;
+            }
+            missing = self.missing_in(other, missing, urgency).await.0;
+        }
+        let missing: HashSet<Digest> = missing.into_iter().collect();
+        hits.retain(|hit| {
+            let entry = batch.found[*hit].as_ref();
+            let gone = entry
+                .and_then(|entry| entry.blobs().find(|(digest, _)| missing.contains(digest)))
+                .map(|(digest, _)| *digest);
+            if let Some(digest) = gone {
+                self.incomplete(index, &batch.keys[*hit], &digest);
+                batch.found[*hit] = None;
+            }
+            gone.is_none()
+        });
+    }
+}
+
+/// Questions, and the answers so far.
+struct Batch<'a> {
+    keys: &'a [Key],
+    found: Vec<Option<Entry>>,
+    looked: Looked,
+}
