@@ -116,11 +116,6 @@ impl Place {
     }
 }
 
-/// Tells backup programs to leave `dir` out, unless they were told. Nothing depends on it.
-pub(crate) fn tag(dir: &Path) {
-    let _ = marker::create_new(&dir.join("CACHEDIR.TAG")).and_then(|mut file| file.write_all(CACHEDIR_TAG));
-}
-
 /// Says why the faster layout is not used where that has a reason.
 #[cfg(unix)]
 fn layout_note(dir: &Path) -> Option<Note> {
