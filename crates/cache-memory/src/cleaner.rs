@@ -44,7 +44,7 @@ impl MemoryStore {
     /// use std::time::Duration;
     ///
     /// let store = cache_memory::MemoryStore::default();
-    /// let cleaner = store.start_cleaner(Duration::from_secs(60))?;
+    /// let cleaner = store.start_cleaner(Duration::from_mins(1))?;
     /// cleaner.stop();
     /// # Ok::<(), cache_core::Error>(())
     /// ```
@@ -77,7 +77,7 @@ impl Shared {
                 break;
             }
             let count = match (&item, address.key()) {
-                (Item::Entry(stored), Some(key)) => match self.flaw(stored, Look::Peek) {
+                (Item::Entry(stored, _), Some(key)) => match self.flaw(stored, Look::Peek) {
                     Some(reason) if self.drop_seen(&key, stored) => match reason {
                         MissReason::Expired { .. } => &mut swept.expired,
                         _ => &mut swept.incomplete,
@@ -91,7 +91,7 @@ impl Shared {
                     }
                     &mut swept.expired
                 }
-                (Item::Entry(_), None) => continue,
+                (Item::Entry(..), None) => continue,
             };
             *count += 1;
             swept.bytes += item.weight();
@@ -187,5 +187,58 @@ impl Bells {
         for bell in lock(&self.0).iter().filter_map(Weak::upgrade) {
             bell.ring();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// Longer than any test.
+    const HOUR: Duration = Duration::from_hours(1);
+    /// How long a test waits for what a thread should do at once.
+    const PATIENCE: Duration = Duration::from_mins(1);
+
+    /// Waits until the thread has ended although nobody stopped it.
+    fn ensure_ends(mut cleaner: Cleaner) {
+        let (ended, told) = channel();
+        let thread = cleaner.thread.take().unwrap();
+        thread::spawn(move || ended.send(thread.join().is_ok()));
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(true));
+    }
+
+    #[test]
+    fn it_ends_with_the_last_clone_of_the_store() {
+        let store = MemoryStore::default();
+        let cleaner = store.start_cleaner(HOUR).unwrap();
+        let left = Arc::downgrade(&store.0);
+        drop(store);
+        assert_eq!(left.strong_count(), 0, "the cleaner keeps the store");
+        ensure_ends(cleaner);
+    }
+
+    #[test]
+    fn it_ends_when_the_store_is_closed() {
+        let store = MemoryStore::default();
+        let cleaner = store.start_cleaner(HOUR).unwrap();
+        store.close();
+        ensure_ends(cleaner);
+        assert!(matches!(store.start_cleaner(HOUR), Err(Error::Closed { .. })));
+    }
+
+    #[test]
+    fn it_ends_in_the_middle_of_a_sweep() {
+        let store = MemoryStore::default();
+        for number in 0..9 {
+            let mut entry = cache_core::Entry::default();
+            entry.meta.expires = Some(cache_core::Timestamp::default());
+            let key = cache_core::Key::from_bytes([number; 32]);
+            let _ = store.put(&key, &entry, cache_core::PutMode::Overwrite).unwrap();
+        }
+        let looked = std::cell::Cell::new(0);
+        let swept = store.0.sweep(&|| looked.replace(looked.get() + 1) == 4);
+        assert_eq!((swept.expired, store.stats().entries), (4, 5));
     }
 }

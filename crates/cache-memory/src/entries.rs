@@ -8,7 +8,7 @@ use std::time::Duration;
 use cache_core::{Entry, Error, Event, Key, MissReason, Namespace, PutMode, PutOutcome, Result};
 
 use crate::index::lock;
-use crate::item::{Address, Hit, Item, Stored};
+use crate::item::{Address, Checks, Hit, Item, Stored};
 use crate::store::Shared;
 use crate::{MemoryStore, NAME};
 
@@ -28,6 +28,7 @@ pub(crate) enum Look {
 
 impl MemoryStore {
     /// Returns the entry under `key`, whole and within its time, and counts it as used. Nothing is copied.
+    #[inline]
     pub fn get(&self, key: &Key) -> Option<Hit> {
         self.look_up(key).ok()
     }
@@ -37,6 +38,7 @@ impl MemoryStore {
     ///
     /// # Errors
     /// The reason of a miss.
+    #[inline]
     pub fn look_up(&self, key: &Key) -> Result<Hit, MissReason> {
         let found = self.0.find(key);
         match &found {
@@ -121,7 +123,7 @@ impl MemoryStore {
             let Some(last) = keys.last() else { return removed };
             after = Some(*last);
             for key in &keys {
-                let Some(stored) = self.0.stored(key, Look::Peek) else { continue };
+                let Some(stored) = self.0.stored(key) else { continue };
                 if stored.entry.meta.namespace == *namespace && self.0.drop_seen(key, &stored) {
                     removed += 1;
                     self.0.emit(|| Event::Removed { key });
@@ -132,34 +134,36 @@ impl MemoryStore {
 }
 
 impl Shared {
-    /// Returns what is under `key` whatever its state.
-    fn stored(&self, key: &Key, look: Look) -> Option<Arc<Stored>> {
-        let address = Address::entry(key);
-        let found = match look {
-            Look::Use => self.cache.get(&address),
-            Look::Peek => self.cache.peek(&address),
-        };
-        match found {
-            Some(Item::Entry(stored)) => Some(stored),
-            Some(Item::Blob(_)) | None => None,
+    /// Returns what is under `key` whatever its state, and leaves no trace.
+    fn stored(&self, key: &Key) -> Option<Arc<Stored>> {
+        match self.cache.peek(&Address::entry(key))? {
+            Item::Entry(stored, _) => Some(stored),
+            Item::Blob(_) => None,
         }
     }
 
+    #[inline]
     fn find(&self, key: &Key) -> Result<Hit, MissReason> {
-        let stored = self.stored(key, Look::Use).ok_or(MissReason::Absent)?;
-        if let Some(flaw) = self.flaw(&stored, Look::Use) {
+        let Some(Item::Entry(stored, checks)) = self.cache.get(&Address::entry(key)) else {
+            return Err(MissReason::Absent);
+        };
+        if checks == Checks::Some
+            && let Some(flaw) = self.flaw(&stored, Look::Use)
+        {
             // It will be a miss for ever, so it need not take room.
             if self.drop_seen(key, &stored) && matches!(flaw, MissReason::Expired { .. }) {
                 self.counters.expired(1);
             }
             return Err(flaw);
         }
-        stored.reference();
+        if self.policy.max_entries.is_some() {
+            stored.reference();
+        }
         Ok(Hit(stored))
     }
 
     pub(crate) fn peek(&self, key: &Key) -> Option<Arc<Stored>> {
-        self.stored(key, Look::Peek).filter(|stored| self.flaw(stored, Look::Peek).is_none())
+        self.stored(key).filter(|stored| self.flaw(stored, Look::Peek).is_none())
     }
 
     /// Returns why `stored` is no hit: its time is over, or a blob is gone.
@@ -195,12 +199,12 @@ impl Shared {
         if let Some(MissReason::Incomplete { digest, .. }) = self.first_missing(entry, Look::Use) {
             return Err(Error::Incomplete { digest });
         }
-        let stored = Arc::new(self.prepare(entry, idle));
+        let stored = self.prepare(entry, idle);
         if stored.weight > self.limits.max_weight {
             let what = "the entry with its facts and outputs".to_owned();
             return Err(Error::TooLarge { what, size: stored.weight, limit: self.limits.max_weight });
         }
-        let (address, item) = (Address::entry(key), Item::Entry(stored));
+        let (address, item) = (Address::entry(key), Item::entry(stored));
         let mut evicted = Vec::new();
         {
             let _turn = self.keep_entry_limit(key)?;
@@ -250,7 +254,7 @@ impl Shared {
             let next = |after| self.index.following(after, 1).first().copied();
             let Some(key) = next(*hand).or_else(|| next(None)) else { return };
             *hand = Some(key);
-            let stored = self.stored(&key, Look::Peek);
+            let stored = self.stored(&key);
             let used = stored.is_some_and(|stored| stored.referenced.swap(false, Ordering::Relaxed));
             if used && chance < SECOND_CHANCES {
                 continue;
@@ -277,7 +281,7 @@ impl Shared {
 
     /// Removes the entry under `key` if it is still `seen`, and returns whether it was.
     pub(crate) fn drop_seen(&self, key: &Key, seen: &Arc<Stored>) -> bool {
-        let is_seen = |item: &Item| matches!(item, Item::Entry(stored) if Arc::ptr_eq(stored, seen));
+        let is_seen = |item: &Item| matches!(item, Item::Entry(stored, _) if Arc::ptr_eq(stored, seen));
         let mut stripe = self.index.stripe(key);
         let removed = self.cache.remove_if(&Address::entry(key), is_seen).is_some();
         if removed {

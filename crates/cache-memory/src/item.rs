@@ -47,25 +47,39 @@ impl Hash for Address {
 /// What is found there. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) enum Item {
-    Entry(Arc<Stored>),
+    /// An entry, and whether anything can make it a miss. If not, a hit reads nothing of the entry.
+    Entry(Arc<Stored>, Checks),
     Blob(Arc<Blob>),
 }
 
+/// Whether an entry has to be looked at before it is a hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checks {
+    /// It has no end and names no blob.
+    None,
+    Some,
+}
+
 impl Item {
+    pub(crate) fn entry(stored: Stored) -> Self {
+        let free = !stored.is_mortal() && stored.entry.blobs().next().is_none();
+        Self::Entry(Arc::new(stored), if free { Checks::None } else { Checks::Some })
+    }
+
     /// Returns the bytes that it takes, everything around it included.
     pub(crate) fn weight(&self) -> u64 {
         match self {
-            Self::Entry(stored) => stored.weight,
-            Self::Blob(blob) => weight::of_blob(blob.content.len() as u64),
+            Self::Entry(stored, _) => stored.weight,
+            Self::Blob(blob) => weight::of_blob(blob.content.len()),
         }
     }
 
     /// Returns whether this is `other` itself, not just equal.
     pub(crate) fn is(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Entry(one), Self::Entry(other)) => Arc::ptr_eq(one, other),
+            (Self::Entry(one, _), Self::Entry(other, _)) => Arc::ptr_eq(one, other),
             (Self::Blob(one), Self::Blob(other)) => Arc::ptr_eq(one, other),
-            (Self::Entry(_), Self::Blob(_)) | (Self::Blob(_), Self::Entry(_)) => false,
+            (Self::Entry(..), Self::Blob(_)) | (Self::Blob(_), Self::Entry(..)) => false,
         }
     }
 }
@@ -99,13 +113,15 @@ impl LastUse {
 
 /// An entry in the store.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Stored {
+    /// First, so that its beginning is beside the counter of the `Arc`, which every hit changes.
     pub(crate) entry: Entry,
-    pub(crate) weight: u64,
-    pub(crate) idle: Option<Duration>,
     pub(crate) used: LastUse,
+    pub(crate) idle: Option<Duration>,
     /// Whether it was used since the hand of the entry limit came by.
     pub(crate) referenced: AtomicBool,
+    pub(crate) weight: u64,
 }
 
 impl Stored {

@@ -65,7 +65,8 @@ pub(crate) fn cache(options: &Options) -> (Cache, Limits) {
     let Ok(settings) = settings else { unreachable!("both numbers that quick_cache asks for are given") };
     let cache = Cache::with_options(settings, Weigher, DefaultHashBuilder::default(), Collect);
     let max_weight = cache.shard_capacity() / 100 * HOT_PERCENT;
-    let max_blob = wanted.map(|wanted| wanted.min(max_weight.saturating_sub(of_blob(0))));
+    // A byte more is at most a byte more of weight, but for rounding, which the blob of one byte has in full.
+    let max_blob = wanted.map(|wanted| wanted.min(max_weight.saturating_sub(of_blob(1))));
     (cache, Limits { max_blob, max_weight })
 }
 
@@ -98,6 +99,10 @@ mod tests {
                 assert!(cache.capacity() <= bytes, "{bytes} {blob:?}");
                 assert!(cache.capacity() >= bytes / 100 * 95, "{bytes} {blob:?}");
                 assert!(limits.max_weight <= cache.shard_capacity());
+                let max_blob = limits.max_blob.unwrap();
+                let fits = (max_blob.saturating_sub(64)..=max_blob)
+                    .all(|len| of_blob(len as usize) <= limits.max_weight);
+                assert!(fits || max_blob == 0);
                 assert!(limits.max_blob.is_some_and(|max| max <= bytes && max <= blob.unwrap_or(bytes)));
             }
         }

@@ -19,7 +19,7 @@ pub const DEFAULT_MAX_BYTES: u64 = 256 << 20;
 ///     max_bytes: Some(64 << 20),
 ///     max_entries: Some(10_000),
 ///     default_ttl: Some(Duration::from_secs(600)),
-///     max_age: Some(Duration::from_secs(60)),
+///     max_age: Some(Duration::from_mins(1)),
 ///     ..Policy::unlimited()
 /// };
 /// let store = MemoryStore::new(Options { policy, ..Options::default() });
