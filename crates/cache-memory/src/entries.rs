@@ -1,12 +1,12 @@
 //! Entries: look up, put, remove.
 
-use std::sync::Arc;
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use cache_core::{Entry, Error, Event, Key, MissReason, Namespace, PutMode, PutOutcome, Result};
 
+use crate::evicted::Evicted;
 use crate::index::lock;
 use crate::item::{Address, Checks, Hit, Item, Stored};
 use crate::store::Shared;
@@ -204,20 +204,26 @@ impl Shared {
             let what = "the entry with its facts and outputs".to_owned();
             return Err(Error::TooLarge { what, size: stored.weight, limit: self.limits.max_weight });
         }
-        let (address, item) = (Address::entry(key), Item::entry(stored));
+        let item = Item::entry(stored);
         let mut evicted = Vec::new();
-        {
-            let _turn = self.keep_entry_limit(key)?;
-            let mut stripe = self.index.stripe(key);
-            self.ensure_open()?;
-            if mode == PutMode::IfAbsent && self.peek(key).is_some() {
-                return Ok(PutOutcome::Present);
-            }
-            self.cache.insert_with_lifecycle(address, item.clone(), &mut evicted);
-            stripe.insert(key);
+        let outcome = self.insert(key, &item, mode, &mut evicted);
+        self.settle(evicted, &Address::entry(key), &item);
+        if matches!(outcome, Ok(PutOutcome::Stored)) {
+            self.emit(|| Event::Put { key, bytes: entry.size() });
         }
-        self.settle(evicted, &address, &item);
-        self.emit(|| Event::Put { key, bytes: entry.size() });
+        outcome
+    }
+
+    /// Stores an entry under the locks that this needs. Nobody may be told before they are released.
+    fn insert(&self, key: &Key, item: &Item, mode: PutMode, evicted: &mut Evicted) -> Result<PutOutcome> {
+        let _turn = self.keep_entry_limit(key, evicted)?;
+        let mut stripe = self.index.stripe(key);
+        self.ensure_open()?;
+        if mode == PutMode::IfAbsent && self.peek(key).is_some() {
+            return Ok(PutOutcome::Present);
+        }
+        self.cache.insert_with_lifecycle(Address::entry(key), item.clone(), evicted);
+        stripe.insert(key);
         Ok(PutOutcome::Stored)
     }
 
@@ -233,7 +239,11 @@ impl Shared {
 
     /// Makes room for an entry under `key` if their number is limited, and returns the turn to put it. Without the limit,
     /// puts do not wait for each other.
-    fn keep_entry_limit(&self, key: &Key) -> Result<Option<MutexGuard<'_, Option<Key>>>> {
+    fn keep_entry_limit(
+        &self,
+        key: &Key,
+        evicted: &mut Evicted,
+    ) -> Result<Option<MutexGuard<'_, Option<Key>>>> {
         let Some(limit) = self.policy.max_entries else { return Ok(None) };
         if limit == 0 {
             let why = "it may hold 0 entries; raise `max_entries`".to_owned();
@@ -241,7 +251,7 @@ impl Shared {
         }
         let mut hand = lock(&self.hand);
         while self.index.len() >= limit && !self.index.stripe(key).contains(key) {
-            self.evict_one(&mut hand);
+            self.evict_one(&mut hand, evicted);
         }
         Ok(Some(hand))
     }
@@ -249,7 +259,7 @@ impl Shared {
     /// Removes one entry: the next one from the hand on that was not used since the hand came by. `quick_cache` knows one
     /// limit only, so this is CLOCK (F. J. Corbató, *A Paging Experiment with the Multics System*, 1968) over the keys,
     /// whose order is random.
-    fn evict_one(&self, hand: &mut Option<Key>) {
+    fn evict_one(&self, hand: &mut Option<Key>, evicted: &mut Evicted) {
         for chance in 0..=SECOND_CHANCES {
             let next = |after| self.index.following(after, 1).first().copied();
             let Some(key) = next(*hand).or_else(|| next(None)) else { return };
@@ -260,12 +270,8 @@ impl Shared {
                 continue;
             }
             let mut stripe = self.index.stripe(&key);
-            let removed = self.cache.remove(&Address::entry(&key));
+            evicted.extend(self.cache.remove(&Address::entry(&key)));
             stripe.remove(&key);
-            drop(stripe);
-            if let Some((_, item)) = removed {
-                self.made_room(1, item.weight());
-            }
             return;
         }
     }

@@ -137,10 +137,6 @@ impl Shared {
                 bytes += old.weight();
             }
         }
-        self.made_room(items, bytes);
-    }
-
-    pub(crate) fn made_room(&self, items: u64, bytes: u64) {
         if items > 0 {
             self.counters.evicted(items);
             self.emit(|| Event::Evicted { items, bytes });

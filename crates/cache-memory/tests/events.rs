@@ -112,3 +112,39 @@ fn a_namespace_is_cleared_and_the_others_stay() {
     let there = (0..1000).filter(|number| store.get(&key(*number)).is_some());
     assert!(there.eq((0..1000).filter(|number| number % 3 != 0)));
 }
+
+/// Asks the store whenever it is told something, which would wait for ever if a lock were held.
+struct Asking(Mutex<Option<MemoryStore>>);
+
+impl Observer for Asking {
+    fn on_event(&self, _: &str, event: &Event<'_>) {
+        let store = self.0.lock().unwrap().clone();
+        if let (Some(store), Event::Evicted { .. } | Event::Put { .. } | Event::Removed { .. }) =
+            (store, event)
+        {
+            for number in 0..10 {
+                store.remove(&key(number + 1000));
+                store.peek(&key(number));
+            }
+            assert!(store.put(&key(0), &naming("value", &[b"never written"]), PutMode::IfAbsent).is_err());
+            *self.0.lock().unwrap() = None;
+            let _ = store.put(&key(5), &entry("put by the observer"), PutMode::Overwrite).unwrap();
+            *self.0.lock().unwrap() = Some(store);
+        }
+    }
+}
+
+#[test]
+fn an_observer_may_use_the_store() {
+    let asking = Arc::new(Asking(Mutex::default()));
+    let policy = Policy { max_bytes: Some(50_000), max_entries: Some(20), ..Policy::unlimited() };
+    let observers = Observers::new(Arc::<Asking>::clone(&asking));
+    let store = MemoryStore::new(Options { policy, observers, ..Options::default() });
+    *asking.0.lock().unwrap() = Some(store.clone());
+    for number in 0..100 {
+        let _ = store.put(&key(number), &entry(vec![0; 2000]), PutMode::Overwrite).unwrap();
+        store.remove(&key(number / 2));
+    }
+    assert!(store.stats().evictions > 0);
+    *asking.0.lock().unwrap() = None;
+}

@@ -31,7 +31,7 @@ fn value(number: u64) -> Bytes {
 }
 
 fn hammer(max_bytes: u64, max_entries: Option<u64>) {
-    const ROUNDS: u64 = 1500;
+    const ROUNDS: u64 = 600;
     const KEYS: u64 = 500;
     let store = limited(max_bytes, max_entries);
     let most = max_entries.unwrap_or(u64::MAX);
@@ -168,7 +168,7 @@ fn what_can_never_fit_is_refused_and_drives_out_nothing() {
 
 #[test]
 fn the_largest_blob_fits_at_every_size() {
-    for max_bytes in [10_000, 100_000, 5 << 20, 64 << 20] {
+    for max_bytes in [10_000, 100_000, 5 << 20] {
         for max_blob in [None, Some(max_bytes)] {
             let policy = Policy { max_bytes: Some(max_bytes), ..Policy::unlimited() };
             let store = MemoryStore::new(Options { policy, max_blob, ..Options::default() });

@@ -253,7 +253,7 @@ fn times() -> impl Strategy<Value = Policy> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
     #[test]
     fn without_limits_it_is_a_map(policy in times(), ops in proptest::collection::vec(op(), 1..80)) {
