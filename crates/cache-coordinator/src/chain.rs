@@ -175,11 +175,21 @@ impl Chain {
         urgency: Urgency,
     ) -> Result<bool> {
         let deletions = self.deletions.count();
-        let sources: Vec<_> = self.readable().map(|(index, _)| index).filter(|index| *index != to).collect();
-        let (found, _) = self.read_from(&sources, digest, None, urgency, false).await;
-        let Some(body) = found else { return Ok(false) };
-        self.send(to, digest, len, &mut Sending::new(*digest, len, body), urgency).await?;
-        self.undo_if_deleted(to, digest, deletions, urgency).await
+        let mut result = Ok(false);
+        for source in (0..self.links.len()).filter(|index| *index != to && self.links[*index].tier.read) {
+            let (found, _) = self.read_from(&[source], digest, None, urgency, false).await;
+            let Some(body) = found else { continue };
+            let mut sending = Sending::new(*digest, len, body);
+            match self.send(to, digest, len, &mut sending, urgency).await {
+                Ok(()) => return self.undo_if_deleted(to, digest, deletions, urgency).await,
+                // It was the source that broke off or gave wrong bytes.
+                Err(error) if sending.progress().has_failed() => {
+                    result = Err(self.doubtful(&format!("no tier could give the blob {digest}: {error}")));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        result
     }
 
     /// Takes back a copy whose blob was deleted meanwhile, and returns whether it stays.

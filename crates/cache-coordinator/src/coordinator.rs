@@ -15,13 +15,16 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::absent::Absent;
-use crate::chain::Chain;
+use crate::chain::{Chain, Counters, Unstored};
 use crate::deadline::within;
+use crate::deletions::Deletions;
 use crate::errands::push_all;
 use crate::event::{ChainObserver, Listener};
+use crate::flight::Flights;
 use crate::link::{Call, Link};
 use crate::promote::{PromotionLimits, Promotions, promote_all};
 use crate::push::{Pushes, WriteBack};
+use crate::slots::Slots;
 use crate::stats::Stats;
 use crate::tier::Tier;
 use crate::turns::Urgency;
@@ -157,13 +160,13 @@ impl CoordinatorBuilder {
             runtime: runtime.clone(),
             listener: self.listener,
             closed: AtomicBool::default(),
-            flights: Default::default(),
-            slots: Default::default(),
-            deletions: Default::default(),
-            unstored: Default::default(),
+            flights: Flights::default(),
+            slots: Slots::default(),
+            deletions: Deletions::default(),
+            unstored: Unstored::default(),
             promotions: Promotions::new(self.promotions),
             pushes,
-            counters: Default::default(),
+            counters: Counters::default(),
         });
         let work =
             vec![runtime.spawn(promote_all(Arc::clone(&chain))), runtime.spawn(push_all(Arc::clone(&chain)))];

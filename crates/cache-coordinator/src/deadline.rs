@@ -60,15 +60,16 @@ pub(crate) async fn within<T>(
     let mut future = pin!(future);
     let mut seen = 0;
     loop {
-        let timer = {
-            let _inside = runtime.enter();
-            tokio::time::sleep(limit)
-        };
-        let mut timer = pin!(timer);
+        // Made only when there is something to wait for: most calls to a fast tier are done by then.
+        let mut timer = None;
         let done = poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
             }
+            let timer = timer.get_or_insert_with(|| {
+                let _inside = runtime.enter();
+                Box::pin(tokio::time::sleep(limit))
+            });
             timer.as_mut().poll(cx).map(|()| None)
         })
         .await;

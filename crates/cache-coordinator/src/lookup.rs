@@ -20,6 +20,7 @@ pub(crate) struct Looked {
 }
 
 /// What one tier says.
+#[expect(clippy::large_enum_variant, reason = "made once per call and taken apart at once")]
 pub(crate) enum Answer {
     Found(Entry),
     /// It has nothing, or nothing that counts.
@@ -45,7 +46,10 @@ impl Chain {
         let rest = usize::from(direct);
         if direct {
             match self.ask(0, key, urgency).await {
-                Answer::Found(entry) => return Ok(self.found(entry)),
+                Answer::Found(entry) => {
+                    count(&self.counters.hits);
+                    return Ok(Some(entry));
+                }
                 Answer::Nothing => {}
                 Answer::Unknown(error) => looked.doubt(&error),
             }
@@ -68,14 +72,10 @@ impl Chain {
         self.conclude(key, looked)
     }
 
-    fn found(&self, entry: Entry) -> Option<Entry> {
-        count(&self.counters.hits);
-        Some(entry)
-    }
-
     fn conclude(&self, key: &Key, looked: Looked) -> Result<Option<Entry>> {
         if let Some(entry) = looked.entry {
-            return Ok(self.found(entry));
+            count(&self.counters.hits);
+            return Ok(Some(entry));
         }
         count(&self.counters.misses);
         self.listener.tell(|| TierEvent::Miss { key, certain: looked.trouble.is_none() });
@@ -92,8 +92,7 @@ impl Chain {
     /// Looks in the tiers from `first` on, and has what it finds copied into faster ones.
     async fn search(self: &Arc<Self>, first: usize, key: &Key, urgency: Urgency, certain: bool) -> Looked {
         // Before any tier is asked, so that no write goes unnoticed.
-        let hold = self.slots.hold(key);
-        let writes = hold.writes();
+        let (hold, writes) = self.watch(key);
         let mut looked = Looked::default();
         for index in first..self.links.len() {
             match self.ask(index, key, urgency).await {
@@ -164,7 +163,8 @@ impl Chain {
         for (index, _) in self.readable() {
             if index > 0 || !direct {
                 if holds.is_empty() {
-                    holds = keys.iter().zip(&batch.found).map(|(key, found)| self.hold(key, found)).collect();
+                    let open = keys.iter().zip(&batch.found);
+                    holds = open.map(|(key, found)| found.is_none().then(|| self.watch(key))).collect();
                 }
                 for (place, key) in keys.iter().enumerate() {
                     if holds[place].is_some() && self.absent.contains(key) {
@@ -210,12 +210,11 @@ impl Chain {
         }
     }
 
-    fn hold(&self, key: &Key, found: &Option<Entry>) -> Option<(Hold, u64)> {
-        found.is_none().then(|| {
-            let hold = self.slots.hold(key);
-            let writes = hold.writes();
-            (hold, writes)
-        })
+    /// Returns a hold on the slot of `key`, and how many writes it shows.
+    fn watch(&self, key: &Key) -> (Hold, u64) {
+        let hold = self.slots.hold(key);
+        let writes = hold.writes();
+        (hold, writes)
     }
 
     /// Asks one tier for the keys at `places`, and returns those places where it had something.

@@ -40,7 +40,7 @@ impl Default for PromotionLimits {
 /// One copy to make.
 #[derive(Debug)]
 enum Job {
-    Entry { key: Key, entry: Entry, from: usize, hold: Hold, writes: u64 },
+    Entry { key: Key, entry: Box<Entry>, from: usize, hold: Hold, writes: u64 },
     Blob { digest: Digest, content: Bytes, from: usize, deletions: u64 },
     Copy { digest: Digest, len: u64, from: usize },
 }
@@ -221,7 +221,7 @@ impl Chain {
         writes: u64,
     ) {
         if self.wants_blob(from) {
-            let job = Job::Entry { key: *key, entry: entry.clone(), from, hold, writes };
+            let job = Job::Entry { key: *key, entry: Box::new(entry.clone()), from, hold, writes };
             self.promotions.add(&self.listener, job);
         }
     }
