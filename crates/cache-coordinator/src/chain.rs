@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cache_core::{Clock, Digest, Entry, Error, Key, Result};
 use tokio::runtime::Handle;
 
-use crate::absent::Absent;
 use crate::deletions::Deletions;
 use crate::event::{Listener, TierEvent};
 use crate::flight::Flights;
@@ -15,6 +14,7 @@ use crate::link::{Call, Link, count};
 use crate::lookup::Looked;
 use crate::promote::Promotions;
 use crate::push::Pushes;
+use crate::recent::Recent;
 use crate::sending::Sending;
 use crate::slots::Slots;
 use crate::stats::Stats;
@@ -37,7 +37,10 @@ pub(crate) struct Chain {
     pub(crate) closed: AtomicBool,
     pub(crate) flights: Flights<Looked>,
     pub(crate) slots: Slots,
-    pub(crate) absent: Absent,
+    /// Keys that the slower tiers do not have.
+    pub(crate) absent: Recent,
+    /// Keys of which no slower tier has anything newer; nothing if nobody wants to know.
+    pub(crate) checked: Option<Recent>,
     pub(crate) deletions: Deletions,
     pub(crate) unstored: Unstored,
     pub(crate) promotions: Promotions,

@@ -14,7 +14,6 @@ use cache_core::{
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::absent::Absent;
 use crate::chain::{Chain, Counters, Unstored};
 use crate::deadline::within;
 use crate::deletions::Deletions;
@@ -24,6 +23,7 @@ use crate::flight::Flights;
 use crate::link::{Call, Link};
 use crate::promote::{PromotionLimits, Promotions, promote_all};
 use crate::push::{Pushes, WriteBack};
+use crate::recent::Recent;
 use crate::slots::Slots;
 use crate::stats::Stats;
 use crate::tier::Tier;
@@ -40,6 +40,7 @@ pub struct CoordinatorBuilder {
     listener: Listener,
     remember_misses: Duration,
     remembered_misses: usize,
+    revalidate_after: Option<Duration>,
     promotions: PromotionLimits,
     write_back: WriteBack,
     close_within: Duration,
@@ -52,6 +53,8 @@ impl CoordinatorBuilder {
     pub const REMEMBER_MISSES: Duration = Duration::from_secs(5);
     /// Keys for which that is remembered, at most: about 10 MB.
     pub const REMEMBERED_MISSES: usize = 100_000;
+    /// Keys for which it is remembered when they were compared with slower tiers, at most: about 10 MB.
+    pub const COMPARED: usize = 100_000;
     /// How long [`close`](Store::close) waits for what is on its way to slower tiers.
     pub const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -88,6 +91,16 @@ impl CoordinatorBuilder {
     /// Sets for how long, and for how many keys, it is remembered that the slower tiers have nothing.
     pub fn remember_misses(mut self, keep: Duration, count: usize) -> Self {
         (self.remember_misses, self.remembered_misses) = (keep, count);
+        self
+    }
+
+    /// Has an entry that is found in a fast tier compared with what slower tiers have, if nobody did for so long. The
+    /// caller gets it at once, stale as it may be; one that was made later replaces it for the next caller.
+    ///
+    /// For entries that others overwrite, such as the latest state of a branch. Entries whose keys come from their
+    /// inputs never change, and asking for them is a waste: by default, nobody does.
+    pub fn stale_while_revalidate(mut self, fresh_for: Duration) -> Self {
+        self.revalidate_after = Some(fresh_for);
         self
     }
 
@@ -155,7 +168,10 @@ impl CoordinatorBuilder {
             name: self.name,
             links,
             strict: self.strict,
-            absent: Absent::new(Arc::clone(&self.clock), self.remember_misses, self.remembered_misses),
+            absent: Recent::new(Arc::clone(&self.clock), self.remember_misses, self.remembered_misses),
+            checked: self
+                .revalidate_after
+                .map(|keep| Recent::new(Arc::clone(&self.clock), keep, CoordinatorBuilder::COMPARED)),
             clock: self.clock,
             runtime: runtime.clone(),
             listener: self.listener,
@@ -208,6 +224,7 @@ impl Coordinator {
             listener: Listener::default(),
             remember_misses: CoordinatorBuilder::REMEMBER_MISSES,
             remembered_misses: CoordinatorBuilder::REMEMBERED_MISSES,
+            revalidate_after: None,
             promotions: PromotionLimits::default(),
             write_back: WriteBack::default(),
             close_within: CoordinatorBuilder::CLOSE_WITHIN,

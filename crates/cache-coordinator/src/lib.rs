@@ -1,6 +1,5 @@
 //! Chains of stores.
 
-mod absent;
 mod background;
 mod blobs;
 mod breaker;
@@ -17,6 +16,8 @@ mod lookup;
 mod promote;
 mod push;
 mod receiving;
+mod recent;
+mod revalidate;
 mod sending;
 mod shadow;
 mod slots;

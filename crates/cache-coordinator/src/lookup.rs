@@ -48,6 +48,7 @@ impl Chain {
             match self.ask(0, key, urgency).await {
                 Answer::Found(entry) => {
                     count(&self.counters.hits);
+                    self.revalidate(key, &entry, 0);
                     return Ok(Some(entry));
                 }
                 Answer::Nothing => {}
@@ -98,6 +99,7 @@ impl Chain {
             match self.ask(index, key, urgency).await {
                 Answer::Found(entry) => {
                     self.promote_entry(key, &entry, index, hold, writes);
+                    self.revalidate(key, &entry, index);
                     return Looked { entry: Some(entry), trouble: None };
                 }
                 Answer::Nothing => {}
@@ -178,9 +180,9 @@ impl Chain {
             };
             let places: Vec<usize> = (0..keys.len()).filter(open).collect();
             for hit in self.ask_many(index, &mut batch, &places, urgency).await {
-                if let Some((hold, writes)) = holds.get_mut(hit).and_then(Option::take)
-                    && let Some(entry) = &batch.found[hit]
-                {
+                let Some(entry) = &batch.found[hit] else { continue };
+                self.revalidate(&keys[hit], entry, index);
+                if let Some((hold, writes)) = holds.get_mut(hit).and_then(Option::take) {
                     self.promote_entry(&keys[hit], entry, index, hold, writes);
                 }
             }
@@ -211,7 +213,7 @@ impl Chain {
     }
 
     /// Returns a hold on the slot of `key`, and how many writes it shows.
-    fn watch(&self, key: &Key) -> (Hold, u64) {
+    pub(crate) fn watch(&self, key: &Key) -> (Hold, u64) {
         let hold = self.slots.hold(key);
         let writes = hold.writes();
         (hold, writes)

@@ -40,9 +40,32 @@ impl Default for PromotionLimits {
 /// One copy to make.
 #[derive(Debug)]
 enum Job {
-    Entry { key: Key, entry: Box<Entry>, from: usize, hold: Hold, writes: u64 },
-    Blob { digest: Digest, content: Bytes, from: usize, deletions: u64 },
-    Copy { digest: Digest, len: u64, from: usize },
+    Entry {
+        key: Key,
+        entry: Box<Entry>,
+        from: usize,
+        hold: Hold,
+        writes: u64,
+    },
+    /// Not a copy yet: a look whether one is due.
+    Check {
+        key: Key,
+        entry: Box<Entry>,
+        from: usize,
+        hold: Hold,
+        writes: u64,
+    },
+    Blob {
+        digest: Digest,
+        content: Bytes,
+        from: usize,
+        deletions: u64,
+    },
+    Copy {
+        digest: Digest,
+        len: u64,
+        from: usize,
+    },
 }
 
 impl Job {
@@ -50,7 +73,9 @@ impl Job {
     fn bytes(&self) -> u64 {
         match self {
             // What an output takes besides its path, roughly.
-            Self::Entry { entry, .. } => entry.value.len() as u64 + 256 * (1 + entry.outputs.len() as u64),
+            Self::Entry { entry, .. } | Self::Check { entry, .. } => {
+                entry.value.len() as u64 + 256 * (1 + entry.outputs.len() as u64)
+            }
             Self::Blob { content, .. } => content.len() as u64,
             Self::Copy { .. } => 0,
         }
@@ -58,7 +83,7 @@ impl Job {
 
     fn what(&self) -> String {
         match self {
-            Self::Entry { key, .. } => format!("entry {key}"),
+            Self::Entry { key, .. } | Self::Check { key, .. } => format!("entry {key}"),
             Self::Blob { digest, .. } | Self::Copy { digest, .. } => format!("blob {digest}"),
         }
     }
@@ -226,12 +251,25 @@ impl Chain {
         }
     }
 
+    /// Has an entry that was found in the tier `from` compared with what slower tiers have.
+    pub(crate) fn check_entry(&self, key: &Key, entry: &Entry, from: usize, (hold, writes): (Hold, u64)) {
+        let job = Job::Check { key: *key, entry: Box::new(entry.clone()), from, hold, writes };
+        self.promotions.add(&self.listener, job);
+    }
+
     /// Makes one copy, and returns whether it is in all tiers that want it.
     async fn promote(self: Arc<Self>, job: Job) -> bool {
         let what = job.what();
         match job {
             Job::Entry { key, entry, from, hold, writes } => {
-                self.promote_one_entry(&key, &entry, from, &hold, writes).await
+                let targets = self.promotion_targets(from).collect();
+                self.promote_one_entry(&key, &entry, from, targets, PutMode::IfAbsent, (&hold, writes)).await
+            }
+            Job::Check { key, entry, from, hold, writes } => {
+                let Some((newer, source)) = self.newer(&key, &entry, from).await else { return true };
+                let targets = self.promotion_targets(from + 1).collect();
+                self.promote_one_entry(&key, &newer, source, targets, PutMode::Overwrite, (&hold, writes))
+                    .await
             }
             Job::Blob { digest, content, from, deletions } => {
                 let mut all = true;
@@ -269,8 +307,9 @@ impl Chain {
         key: &Key,
         entry: &Entry,
         from: usize,
-        hold: &Hold,
-        writes: u64,
+        targets: Vec<usize>,
+        mode: PutMode,
+        (hold, writes): (&Hold, u64),
     ) -> bool {
         let not = |why: &str| {
             let what = format!("entry {key}");
@@ -278,7 +317,7 @@ impl Chain {
             false
         };
         let mut all = true;
-        for to in self.promotion_targets(from).collect::<Vec<_>>() {
+        for to in targets {
             let link = self.link(to);
             match self.complete(to, entry, Urgency::Prefetch).await {
                 Ok(true) => {}
@@ -294,7 +333,7 @@ impl Chain {
                 return not("it was written or removed meanwhile");
             }
             // What the tier has under a key for which it is skipped is an old entry.
-            let mode = if link.shadow.contains(key) { PutMode::Overwrite } else { PutMode::IfAbsent };
+            let mode = if link.shadow.contains(key) { PutMode::Overwrite } else { mode };
             let call = Call::new("put", Urgency::Prefetch);
             match link.call(call, link.store().put(key, entry, mode)).await {
                 Ok(PutOutcome::Stored) => {

@@ -76,6 +76,8 @@ impl Chain {
                 put.settle(index);
                 put.visible = true;
             }
+            // What the tier has under a key for which it is skipped is not there any more.
+            let mode = if link.shadow.contains(key) { PutMode::Overwrite } else { mode };
             match self.put_into(index, key, entry, mode).await {
                 Ok(PutOutcome::Stored) => {
                     stored = true;
@@ -106,6 +108,9 @@ impl Chain {
         }
         put.visible = stored || trouble.is_some();
         if stored {
+            if let Some(checked) = &self.checked {
+                checked.insert(key);
+            }
             self.push_entry(key, entry, mode, &put.skipped_now);
         }
         drop(put);

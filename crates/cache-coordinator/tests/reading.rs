@@ -417,3 +417,48 @@ async fn bodies_of_any_kind_stay_what_they_are_from_a_tier_that_is_trusted() {
     let body = chain.read(&digest, Some(10..20)).await.unwrap().unwrap();
     assert!(matches!(body, Body::Bytes(bytes) if bytes == Bytes::copy_from_slice(&content[10..20])));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_entry_is_served_while_a_newer_one_is_fetched() {
+    let (first, last) = (faulty(), faulty());
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
+    let chain = Coordinator::builder().clock(clock.clone()).tier(near(&first)).tier(far(&last).write(false));
+    let chain = chain.stale_while_revalidate(Duration::from_mins(1)).build().unwrap();
+    let version = |text: &str, created: u64| {
+        let mut version = entry(text, &[blob(created, 100)]);
+        version.meta.created = Timestamp::from_millis(created);
+        version
+    };
+    let publish = async |text: &str, created: u64| {
+        store(last.inner(), &key(1), &version(text, created), &[blob(created, 100)]).await;
+    };
+    let get = async || {
+        let found = chain.get(&key(1)).await.unwrap().unwrap();
+        settle(&chain).await;
+        found.meta.name
+    };
+    publish("one", 1).await;
+    assert_eq!(get().await, "one");
+    publish("two", 2).await;
+    let asked = last.calls(Operation::Get);
+    assert_eq!((get().await.as_str(), last.calls(Operation::Get)), ("one", asked), "it is fresh");
+    clock.advance(Duration::from_mins(1));
+    assert_eq!((get().await.as_str(), last.calls(Operation::Get)), ("one", asked + 1), "it is served");
+    assert_eq!((get().await.as_str(), last.calls(Operation::Get)), ("two", asked + 1), "it was fetched");
+    assert_eq!(read(first.inner(), &blob(2, 100).0, None).await.unwrap(), Some(blob(2, 100).1));
+    // An older one does not come back, and a failing tier takes nothing away.
+    publish("zero", 0).await;
+    clock.advance(Duration::from_mins(1));
+    assert_eq!((get().await, get().await), ("two".to_owned(), "two".to_owned()));
+    Health::Failing.befall(&last);
+    clock.advance(Duration::from_mins(1));
+    assert_eq!((get().await, get().await), ("two".to_owned(), "two".to_owned()));
+    // What was stored here is not compared with what it replaces.
+    last.heal();
+    clock.advance(Duration::from_mins(10));
+    publish("three", 3).await;
+    let blobs = [blob(9, 9)];
+    store(&chain, &key(1), &entry("mine", &blobs), &blobs).await;
+    clock.advance(Duration::from_mins(1));
+    assert_eq!((get().await, get().await), ("mine".to_owned(), "mine".to_owned()));
+}

@@ -1,4 +1,4 @@
-//! Keys that were in no tier a moment ago.
+//! Keys of which something was found out a moment ago.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use cache_core::{Clock, Key, Timestamp};
 
-/// Remembers for a short time, and for a bounded number of keys, that the slower tiers have nothing.
+/// Remembers for a time, and for a bounded number of keys, that something was found out about them: that the slower
+/// tiers have nothing, or nothing newer.
 #[derive(Debug)]
-pub(crate) struct Absent {
+pub(crate) struct Recent {
     clock: Arc<dyn Clock>,
     keep: Duration,
     capacity: usize,
@@ -22,7 +23,7 @@ struct Known {
     order: VecDeque<(Key, Timestamp)>,
 }
 
-impl Absent {
+impl Recent {
     pub(crate) fn new(clock: Arc<dyn Clock>, keep: Duration, capacity: usize) -> Self {
         Self { clock, keep, capacity, known: Mutex::default() }
     }
@@ -69,9 +70,9 @@ mod tests {
 
     const KEEP: Duration = Duration::from_secs(5);
 
-    fn absent(capacity: usize) -> (Absent, Arc<ManualClock>) {
+    fn recent(capacity: usize) -> (Recent, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(100_000)));
-        (Absent::new(Arc::clone(&clock) as Arc<dyn Clock>, KEEP, capacity), clock)
+        (Recent::new(Arc::clone(&clock) as Arc<dyn Clock>, KEEP, capacity), clock)
     }
 
     fn key(number: u8) -> Key {
@@ -80,30 +81,30 @@ mod tests {
 
     #[test]
     fn it_is_remembered_for_a_while() {
-        let (absent, clock) = absent(10);
-        absent.insert(&key(1));
+        let (recent, clock) = recent(10);
+        recent.insert(&key(1));
         clock.advance(Duration::from_millis(4999));
-        assert!(absent.contains(&key(1)) && !absent.contains(&key(2)));
+        assert!(recent.contains(&key(1)) && !recent.contains(&key(2)));
         clock.advance(Duration::from_millis(1));
-        assert!(!absent.contains(&key(1)));
-        absent.insert(&key(1));
+        assert!(!recent.contains(&key(1)));
+        recent.insert(&key(1));
         clock.set(Timestamp::from_millis(1));
-        assert!(!absent.contains(&key(1)), "the clock went back");
+        assert!(!recent.contains(&key(1)), "the clock went back");
     }
 
     #[test]
     fn it_is_forgotten_on_demand_and_when_there_are_too_many() {
-        let (absent, _) = absent(3);
-        (0..5).for_each(|number| absent.insert(&key(number)));
+        let (recent, _) = recent(3);
+        (0..5).for_each(|number| recent.insert(&key(number)));
         assert_eq!(
-            [0, 1, 2, 3, 4].map(|number| absent.contains(&key(number))),
+            [0, 1, 2, 3, 4].map(|number| recent.contains(&key(number))),
             [false, false, true, true, true]
         );
-        absent.remove(&key(4));
-        assert!(!absent.contains(&key(4)));
+        recent.remove(&key(4));
+        assert!(!recent.contains(&key(4)));
         // The same key over and over takes no more room than any other.
-        (0..1000).for_each(|_| absent.insert(&key(9)));
-        let known = absent.lock();
+        (0..1000).for_each(|_| recent.insert(&key(9)));
+        let known = recent.lock();
         assert!(known.order.len() <= 3 && known.since.len() <= 3);
     }
 }
