@@ -7,8 +7,13 @@ pub mod fuzzing;
 mod handle;
 mod index;
 mod large;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(all(test, cache_fs_loom))))]
 mod map;
+#[cfg(all(test, cache_fs_loom))]
+#[path = "map_model.rs"]
+mod map;
+#[cfg(all(test, cache_fs_loom))]
+mod orders;
 #[cfg(test)]
 mod power_cut;
 mod raw;

@@ -254,6 +254,12 @@ impl Log {
             let own = match self.find_own(spot, header)? {
                 None => {
                     let Some(own) = self.insert(spot, header.position, len)? else { continue };
+                    if if_absent && self.has_twin(spot, &own, header)? {
+                        // Another process has put it there too, and may have said that it was the first.
+                        self.index.clear(&own)?;
+                        std::thread::yield_now();
+                        continue;
+                    }
                     own
                 }
                 // The index is being made anew, and whoever does it has found this record already.
@@ -279,6 +285,16 @@ impl Log {
             return Ok(if self.index.is_exchanged()? { Commit::Exchanged } else { Commit::Done });
         }
         Err(super::busy())
+    }
+
+    /// Returns whether another slot leads to a record of the same key.
+    fn has_twin(&self, spot: &Spot, own: &Found, header: &Header) -> io::Result<bool> {
+        let twin = self.index.find(spot, |found| {
+            let there = self.read_header(found.slot.position())?;
+            let same = |it: &Header| it.kind == header.kind && it.key == header.key && self.is_there(it);
+            Ok((found.slot != own.slot && there.as_ref().is_some_and(same)).then_some(()))
+        })?;
+        Ok(twin.is_some())
     }
 
     /// Lets the index lead to a record, and returns how it is found; nothing if somebody else took the room. What has to make
