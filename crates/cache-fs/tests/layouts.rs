@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{ListFilter, MissReason, Policy, PutMode};
@@ -77,5 +78,32 @@ fn a_dry_run_estimates_what_is_beyond_the_limits() {
         assert_eq!(real.evicted > 0, some, "{policy:?}: {real:?}");
         let about = |estimate: u64, real: u64| estimate.abs_diff(real) <= real / 4;
         assert!(about(dry.evicted, real.evicted) && about(dry.bytes, real.bytes), "{dry:?} {real:?}");
+    }
+}
+
+#[test]
+fn what_had_to_go_is_told_by_whoever_removed_it() {
+    for layout in LAYOUTS {
+        let dir = tempfile::tempdir().unwrap();
+        let recorders = [Arc::new(common::Recorder::default()), Arc::new(common::Recorder::default())];
+        let policy = Policy { max_bytes: Some(16 * MIB), ..Policy::unlimited() };
+        let [busy, idle] = [&recorders[0], &recorders[1]].map(|recorder| {
+            let (policy, observers) = (Some(policy.clone()), recorder.observers());
+            FsStore::open(dir.path(), Options { layout, policy, observers, ..options() }).unwrap()
+        });
+        for number in 0..30 {
+            let _ = busy.put(&key(number), &entry(content(number, 400_000)), PutMode::Overwrite).unwrap();
+            let large = content(number, 600_000);
+            busy.write_blob_from(None, &large[..]).unwrap();
+        }
+        let _ = idle.put(&key(99), &entry("small"), PutMode::Overwrite).unwrap();
+        let evicted = |recorder: &common::Recorder| -> u64 {
+            let events = recorder.take();
+            let number = |event: &String| event.strip_prefix("evicted ")?.parse::<u64>().ok();
+            events.iter().filter_map(number).sum()
+        };
+        let usage = busy.usage();
+        assert_eq!(evicted(&recorders[0]), 61 - usage.entries - usage.blobs, "{layout:?}: {usage:?}");
+        assert_eq!(evicted(&recorders[1]), 0, "{layout:?}");
     }
 }

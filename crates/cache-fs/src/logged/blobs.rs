@@ -98,9 +98,9 @@ impl Logged {
     }
 
     fn put_blob(self: &Arc<Self>, digest: &Digest, content: &[u8]) -> Result<()> {
-        self.log
-            .put_bytes(&Put { payload: Source::Bytes(content), ..blob(digest) })
-            .map_err(|e| self.log.put_error(e))?;
+        let done = self.log.put_bytes(&Put { payload: Source::Bytes(content), ..blob(digest) });
+        self.tell_evicted();
+        done.map_err(|e| self.log.put_error(e))?;
         self.emit(|| Event::Blob { digest, len: content.len() as u64, deduplicated: false });
         Ok(())
     }
@@ -158,7 +158,9 @@ impl Logged {
     /// Stores a clone of `source`; nothing if the file system cannot clone.
     fn import_clone(self: &Arc<Self>, source: &File, len: u64) -> Result<Option<(Digest, u64)>> {
         let full = |e| self.log.put_error(e);
-        let mut large = self.log.create_large(len, Worth::Normal).map_err(full)?;
+        let created = self.log.create_large(len, Worth::Normal);
+        self.tell_evicted();
+        let mut large = created.map_err(full)?;
         if reflink_copy::reflink_file(source, large.file()).is_err() {
             return Ok(None);
         }
@@ -183,7 +185,9 @@ impl Logged {
             return Ok(Some((digest, found)));
         }
         large.cloned(found, fingerprinter).map_err(full)?;
-        large.finish(&blob(&digest)).map_err(full)?;
+        let done = large.finish(&blob(&digest));
+        self.tell_evicted();
+        done.map_err(full)?;
         self.emit(|| Event::Blob { digest: &digest, len: found, deduplicated: false });
         Ok(Some((digest, found)))
     }
@@ -257,7 +261,9 @@ impl BlobWriter {
             };
             large.write(bytes)
         };
-        write().map_err(|e| log.put_error(e))
+        let done = write();
+        self.store.tell_evicted();
+        done.map_err(|e| log.put_error(e))
     }
 
     /// Makes the blob visible; returns its digest and length.
@@ -278,7 +284,9 @@ impl BlobWriter {
         match self.large {
             None => store.put_blob(&found, &self.small)?,
             Some(large) => {
-                large.finish(&blob(&found)).map_err(|e| store.log.put_error(e))?;
+                let done = large.finish(&blob(&found));
+                store.tell_evicted();
+                done.map_err(|e| store.log.put_error(e))?;
                 store.emit(|| Event::Blob { digest: &found, len, deduplicated: false });
             }
         }

@@ -148,6 +148,7 @@ impl Logged {
             let evicted = self.log.counters().evicted;
             self.log.keep_limits().map_err(change)?;
             report.evicted += self.log.counters().evicted.saturating_sub(evicted);
+            self.tell_evicted();
         }
         let (leftovers, bytes) = self.log.remove_leftovers(LEFTOVER, dry_run).map_err(change)?;
         report.leftovers = leftovers;

@@ -109,7 +109,9 @@ impl Logged {
                 expires,
                 if_absent: mode == PutMode::IfAbsent,
             };
-            outcome = match self.log.put_bytes(&put).map_err(|e| self.log.put_error(e))? {
+            let done = self.log.put_bytes(&put);
+            self.tell_evicted();
+            outcome = match done.map_err(|e| self.log.put_error(e))? {
                 Outcome::Stored { .. } => PutOutcome::Stored,
                 Outcome::Present => PutOutcome::Present,
             };

@@ -106,6 +106,13 @@ impl Logged {
         self.observers.emit(NAME, event);
     }
 
+    /// Tells of what had to go since the last call.
+    fn tell_evicted(&self) {
+        if let Some((items, bytes)) = self.log.take_evicted() {
+            self.emit(|| Event::Evicted { items, bytes });
+        }
+    }
+
     /// Returns the time in milliseconds since 1970 before which what was stored may be collected.
     fn unprotected_before(&self) -> u64 {
         self.clock.now().as_millis().saturating_sub(self.protect.as_millis() as u64)

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cache_core::crc32c;
@@ -204,6 +205,9 @@ pub(super) struct Control {
     /// Locked by the process that changes the state; separate threads of it wait for one another here.
     lock: Mutex<File>,
     pub(super) constant: Constant,
+    /// Records that this process evicted and has not told of, and the bytes that it freed by that.
+    evicted: AtomicU64,
+    freed: AtomicU64,
 }
 
 impl Control {
@@ -218,7 +222,8 @@ impl Control {
         sys::read_at(&file, &mut bytes, 0)?;
         let Some(constant) = Constant::decode(&bytes) else { return Ok(None) };
         let lock = sys::open(&root.join("locks").join("lease"), writable)?;
-        Ok(Some(Self { file, lock: Mutex::new(lock), constant }))
+        let lock = Mutex::new(lock);
+        Ok(Some(Self { file, lock, constant, evicted: AtomicU64::new(0), freed: AtomicU64::new(0) }))
     }
 
     /// Puts a control file into place.
@@ -262,7 +267,23 @@ impl Control {
         if before != Some(state) {
             sys::write_at(&self.file, &state.encode(), CONSTANT as u64)?;
         }
+        if let Some(before) = before
+            && state.counters.evicted > before.counters.evicted
+        {
+            self.evicted.fetch_add(state.counters.evicted - before.counters.evicted, Ordering::Relaxed);
+            self.freed.fetch_add(before.bytes().saturating_sub(state.bytes()), Ordering::Relaxed);
+        }
         Ok(result)
+    }
+
+    /// Returns how many records this process has evicted since the last call and the bytes that it freed by that; nothing
+    /// if none.
+    pub(super) fn take_evicted(&self) -> Option<(u64, u64)> {
+        if self.evicted.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let records = self.evicted.swap(0, Ordering::Relaxed);
+        (records > 0).then(|| (records, self.freed.swap(0, Ordering::Relaxed)))
     }
 }
 

@@ -199,6 +199,12 @@ impl Log {
         self.control.peek().unwrap_or_default().counters
     }
 
+    /// Returns how many records this process has evicted since the last call and the bytes that it freed by that; nothing
+    /// if none, for the price of a look at a number.
+    pub(crate) fn take_evicted(&self) -> Option<(u64, u64)> {
+        self.control.take_evicted()
+    }
+
     /// Returns the bytes that the log and its index take on the disk at most.
     pub(crate) fn bytes(&self) -> u64 {
         let logs = self.control.peek().map_or(0, |state| state.bytes());
