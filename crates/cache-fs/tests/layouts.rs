@@ -50,6 +50,46 @@ fn an_entry_whose_time_is_over_is_a_miss_until_it_is_collected() {
 }
 
 #[test]
+fn what_is_not_used_for_too_long_is_collected() {
+    const DAY: Duration = Duration::from_hours(24);
+    for layout in LAYOUTS {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = clock();
+        let policy = Policy { max_age: Some(10 * DAY), ..Policy::unlimited() };
+        let options = Options { layout, policy: Some(policy), clock: clock.clone(), ..options() };
+        let store = FsStore::open(dir.path(), options).unwrap();
+        for number in 1..=4 {
+            let _ = store.put(&key(number), &entry(content(number, 900)), PutMode::Overwrite).unwrap();
+        }
+        clock.advance(5 * DAY);
+        assert!(hit(&store, &key(1)).is_some() && hit(&store, &key(2)).is_some());
+        clock.advance(4 * DAY);
+        assert_eq!(store.gc(false).unwrap().aged, 0, "{layout:?}: nothing is too old yet");
+        clock.advance(2 * DAY);
+        let _ = store.put(&key(5), &entry("young"), PutMode::Overwrite).unwrap();
+        assert!(
+            store.peek(&key(3)).unwrap().into_entry().is_some(),
+            "{layout:?}: there until it is collected"
+        );
+        let (dry, there) = (store.gc(true).unwrap(), store.usage().entries);
+        assert_eq!((dry.aged, there), (2, 5), "{layout:?}: a dry run removes nothing");
+        let real = store.gc(false).unwrap();
+        assert_eq!((real.aged, real.expired, real.broken), (2, 0, 0), "{layout:?}");
+        for number in [1, 2, 5] {
+            assert!(hit(&store, &key(number)).is_some(), "{layout:?}: {number} is in use");
+        }
+        assert!(miss(&store, &key(3)).is_some() && miss(&store, &key(4)).is_some(), "{layout:?}");
+        // Segments know that something was used, not when: it has up to this time once more.
+        for _ in 0..3 {
+            clock.advance(11 * DAY);
+            store.gc(false).unwrap();
+        }
+        assert_eq!(store.usage().entries, 0, "{layout:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
 fn a_dry_run_estimates_what_is_beyond_the_limits() {
     if !LAYOUTS.contains(&Layout::Segments) {
         return;

@@ -22,6 +22,8 @@ struct Known {
     entry: Entry,
     value_len: u64,
     stored: u64,
+    /// Whether it was used since it was stored or moved.
+    used: bool,
 }
 
 impl Logged {
@@ -31,8 +33,8 @@ impl Logged {
         let next = self
             .log
             .visit(false, from, Depth::Meta, &mut |visited| {
-                if let Visited::Record(record, buffer) = visited {
-                    known.extend(decode(record, buffer));
+                if let Visited::Record(record, buffer, used) = visited {
+                    known.extend(decode(record, buffer, used));
                 }
             })
             .map_err(|e| self.read_error(e))?;
@@ -61,7 +63,7 @@ impl Logged {
         let mut page = Page::default();
         for _ in 0..MAX_CHUNKS {
             let (known, next) = self.entries_from(chunk)?;
-            for Known { key, entry, value_len, stored } in known {
+            for Known { key, entry, value_len, stored, .. } in known {
                 if last.is_some_and(|last| key <= last) {
                     continue;
                 }
@@ -118,32 +120,42 @@ impl Logged {
             self.log.finish_rebuild().map_err(|e| self.change_error(e))?;
         }
         let mut report = GcReport::default();
-        let mut named = HashSet::new();
         let now = self.clock.now();
-        self.each_entry(&mut |Known { key, entry, value_len, .. }| {
-            let expired = entry.meta.is_expired(now);
-            let broken = !expired && entry.blobs().any(|(digest, len)| self.blob_len(digest) != Some(len));
-            // What has expired is nothing that could be removed; it is collected all the same.
-            if (expired || broken) && (dry_run || self.remove_quietly(&key)? || expired) {
-                *(if expired { &mut report.expired } else { &mut report.broken }) += 1;
-                report.bytes += value_len;
+        let change = |e| self.change_error(e);
+        let before = self.log.bytes();
+        // What is as old and was used since is kept by the first of these, as if it was stored now.
+        let aged_before = self.policy.max_age.map_or(0, |age| now.minus(age).as_millis());
+        if !dry_run && aged_before > 0 {
+            report.aged += self.log.reclaim_older(aged_before).map_err(change)?;
+        }
+        report.bytes += before.saturating_sub(self.log.bytes());
+        let mut named = HashSet::new();
+        self.each_entry(&mut |Known { key, entry, value_len, stored, used }| {
+            let number = if entry.meta.is_expired(now) {
+                // What has expired is nothing that could be removed; it is collected all the same.
+                &mut report.expired
+            } else if stored < aged_before && !used {
+                &mut report.aged
+            } else if entry.blobs().any(|(digest, len)| self.blob_len(digest) != Some(len)) {
+                &mut report.broken
             } else {
                 named.extend(entry.blobs().map(|(digest, _)| *digest));
+                return Ok(());
+            };
+            if !dry_run {
+                self.remove_quietly(&key)?;
             }
+            *number += 1;
+            report.bytes += value_len;
             Ok(())
         })?;
         self.collect_blobs(dry_run, &named, &mut report)?;
         let before = self.log.bytes();
-        let change = |e| self.change_error(e);
         if dry_run {
             let (records, bytes) = self.beyond_limits()?;
             report.evicted += records;
             report.bytes += bytes;
         } else {
-            if let Some(age) = self.policy.max_age {
-                let before = now.as_millis().saturating_sub(age.as_millis() as u64);
-                report.aged += self.log.reclaim_older(before).map_err(change)?;
-            }
             self.log.recount().map_err(change)?;
             let evicted = self.log.counters().evicted;
             self.log.keep_limits().map_err(change)?;
@@ -181,7 +193,7 @@ impl Logged {
             chunk = self
                 .log
                 .visit(true, from, Depth::Header, &mut |visited| {
-                    if let Visited::Record(record, _) = visited {
+                    if let Visited::Record(record, ..) = visited {
                         let digest = digest(record.kind(), *record.key());
                         if record.stored() < before && digest.is_some_and(|digest| !named.contains(&digest)) {
                             doomed.extend(digest.map(|digest| (digest, record.len())));
@@ -240,7 +252,7 @@ impl Logged {
     fn verify_one(&self, blobs: bool, visited: &Visited<'_>, report: &mut VerifyReport) -> Option<Key> {
         *(if blobs { &mut report.blobs } else { &mut report.entries }) += 1;
         let (record, buffer) = match *visited {
-            Visited::Record(record, buffer) => (record, buffer),
+            Visited::Record(record, buffer, _) => (record, buffer),
             Visited::Damaged(key) => {
                 let what = match key {
                     Some((Kind::Entry, key)) => format!("entry {}", Key::from_bytes(key)),
@@ -273,7 +285,7 @@ impl Logged {
             }
             return None;
         }
-        let known = decode(record, buffer)?;
+        let known = decode(record, buffer, false)?;
         let lost = known.entry.blobs().find(|(digest, len)| self.blob_len(digest) != Some(*len))?;
         report.incomplete += 1;
         describe(report, format!("entry {}: it names {}, which is gone", known.key, lost.0));
@@ -292,7 +304,7 @@ impl Logged {
             chunk = self
                 .log
                 .visit(true, from, Depth::Header, &mut |visited| {
-                    if let Visited::Record(record, _) = visited {
+                    if let Visited::Record(record, ..) = visited {
                         found.extend(digest(record.kind(), *record.key()).map(|it| (it, record.len())));
                     }
                 })
@@ -310,10 +322,10 @@ impl Logged {
     }
 }
 
-fn decode(record: &Record, buffer: &[u8]) -> Option<Known> {
+fn decode(record: &Record, buffer: &[u8], used: bool) -> Option<Known> {
     let (key, entry) = decode_entry_facts(buffer.get(record.meta.clone())?).ok()?;
     let right = key.as_bytes() == record.key();
-    right.then(|| Known { key, entry, value_len: record.len(), stored: record.stored() })
+    right.then(|| Known { key, entry, value_len: record.len(), stored: record.stored(), used })
 }
 
 /// Returns the digest that a record of a blob is under.

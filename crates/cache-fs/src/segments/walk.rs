@@ -45,8 +45,8 @@ pub(crate) struct Count {
 
 /// What [`Log::visit`] comes by.
 pub(crate) enum Visited<'a> {
-    /// A record, and the buffer that its parts are in.
-    Record(&'a Record, &'a [u8]),
+    /// A record, the buffer that its parts are in, and whether it was used since it was stored or moved.
+    Record(&'a Record, &'a [u8], bool),
     /// A record that is damaged, and its key if that can be read.
     Damaged(Option<(Kind, [u8; 32])>),
 }
@@ -130,7 +130,7 @@ impl Log {
             };
             let hint = found.slot.len_hint();
             match self.read_record(position, header.kind, &header.key, depth, hint, &mut buffer)? {
-                Seen::Right(record) => visit(Visited::Record(&record, &buffer)),
+                Seen::Right(record) => visit(Visited::Record(&record, &buffer, found.hits > 0)),
                 Seen::Other | Seen::Gone | Seen::Dead => {}
                 Seen::Damaged => {
                     visit(Visited::Damaged(Some((header.kind, header.key))));
@@ -151,15 +151,32 @@ impl Log {
     pub(crate) fn reclaim_older(&self, before: u64) -> io::Result<u64> {
         let evicted = |log: &Self| log.counters().evicted;
         let first = evicted(self);
+        let segment = self.segment();
         for class in Class::ALL {
             // At most as many as there are now: what is kept is younger.
             let state = self.state()?;
             let log = state.logs[class as usize];
-            for number in log.oldest..log.tail / self.segment() {
-                if self.newest_in(class, number)?.is_some_and(|newest| newest >= before) {
+            for number in log.oldest..log.tail.div_ceil(segment) {
+                if !self.is_older(class, number, before)? {
                     break;
                 }
-                let done = self.evicting(None, |_| self.reclaim(class, number))?;
+                let done = self.evicting(None, |_| {
+                    if log.tail / segment == number {
+                        // It is still written to: what is stored from now on goes elsewhere.
+                        let close = |state: &mut State| {
+                            let log = state.log(class);
+                            if log.tail / segment == number {
+                                log.close(segment);
+                            }
+                            Ok(())
+                        };
+                        self.control.update(|| self.recover(), close)?;
+                        if !self.is_older(class, number, before)? {
+                            return Ok(());
+                        }
+                    }
+                    self.reclaim(class, number)
+                })?;
                 if done.is_none() {
                     break;
                 }
@@ -168,15 +185,16 @@ impl Log {
         Ok(evicted(self).saturating_sub(first))
     }
 
-    /// Returns when the newest record of a segment was stored.
-    fn newest_in(&self, class: Class, number: u64) -> io::Result<Option<u64>> {
-        let mut newest = None;
+    /// Returns whether all records of a segment were stored before `before`.
+    fn is_older(&self, class: Class, number: u64, before: u64) -> io::Result<bool> {
         for item in self.items(class, number)? {
             let byte = number * self.segment() + item.offset;
             let header = self.read_header(super::record::Position { class, byte })?;
-            newest = newest.max(header.map(|header| header.stored));
+            if header.is_some_and(|header| header.stored >= before) {
+                return Ok(false);
+            }
         }
-        Ok(newest)
+        Ok(true)
     }
 
     /// Removes what a process that died has left in `tmp`, older than `age`; returns how many files.
