@@ -88,20 +88,19 @@ fn what_is_not_used_for_too_long_is_collected() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn a_dry_run_estimates_what_is_beyond_the_limits() {
-    if !LAYOUTS.contains(&Layout::Segments) {
-        return;
-    }
-    for (policy, some) in [
+    let cases = [
         (Policy { max_bytes: Some(16 * MIB), ..Policy::unlimited() }, true),
         (Policy { max_entries: Some(100), ..Policy::unlimited() }, true),
         (Policy { max_bytes: Some(256 * MIB), max_entries: Some(1000), ..Policy::unlimited() }, false),
-    ] {
+    ];
+    for (layout, (policy, some)) in
+        LAYOUTS.iter().flat_map(|layout| cases.iter().map(move |it| (*layout, it)))
+    {
         let dir = tempfile::tempdir().unwrap();
         let open = |policy: &Policy| {
-            let options = Options { layout: Layout::Segments, policy: Some(policy.clone()), ..options() };
+            let options = Options { layout, policy: Some(policy.clone()), ..options() };
             FsStore::open(dir.path(), options).unwrap()
         };
         // It fits when it is put.
@@ -110,12 +109,12 @@ fn a_dry_run_estimates_what_is_beyond_the_limits() {
             let _ = store.put(&key(number), &entry(content(number, 100_000)), PutMode::Overwrite).unwrap();
         }
         drop(store);
-        let store = open(&policy);
+        let store = open(policy);
         let (dry, before) = (store.gc(true).unwrap(), store.usage());
         assert_eq!(before.entries, 250, "a dry run removes nothing");
         let real = store.gc(false).unwrap();
-        assert_eq!(real.evicted, 250 - store.usage().entries, "{policy:?}");
-        assert_eq!(real.evicted > 0, some, "{policy:?}: {real:?}");
+        assert_eq!(real.evicted, 250 - store.usage().entries, "{layout:?} {policy:?}");
+        assert_eq!(real.evicted > 0, *some, "{layout:?} {policy:?}: {real:?}");
         let about = |estimate: u64, real: u64| estimate.abs_diff(real) <= real / 4;
         assert!(about(dry.evicted, real.evicted) && about(dry.bytes, real.bytes), "{dry:?} {real:?}");
     }

@@ -31,6 +31,7 @@ impl Files {
             let leftovers = self.leftovers();
             report.leftovers = leftovers.len() as u64;
             report.bytes += leftovers.iter().map(|(_, len)| cost(*len)).sum::<u64>();
+            self.estimate_evicted(&mut report);
             return Ok(report);
         }
         let (leftovers, bytes) = self.remove_leftovers();
@@ -124,6 +125,20 @@ impl Files {
                 Relief::Busy => std::thread::sleep(PAUSE),
             }
         }
+    }
+
+    /// Estimates what is beyond the limits besides what goes anyway, as if all were of one size.
+    fn estimate_evicted(&self, report: &mut GcReport) {
+        let mut totals = self.ledger.read().totals();
+        totals.bytes = totals.bytes.saturating_sub(report.bytes);
+        let items = totals.entries.saturating_add(totals.blobs).max(1);
+        let surplus = self.surplus(totals, Demand::default());
+        let share = |whole: u64, part: u64, of: u64| {
+            (u128::from(whole) * u128::from(part.min(of)) / u128::from(of)) as u64
+        };
+        let evicted = share(items, surplus.bytes, totals.bytes.max(1)).max(surplus.entries);
+        report.evicted += evicted;
+        report.bytes += share(totals.bytes, evicted, items);
     }
 
     fn wait_for_eviction_lock(&self) -> Result<std::fs::File> {
