@@ -17,7 +17,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result {
-    step(args).run()
+    step(args).run()?;
+    // The index is memory that processes share only there.
+    if args.slow && args.package.is_empty() && cfg!(target_os = "linux") { orders().run() } else { Ok(()) }
+}
+
+/// Lets loom try all orders in which two processes can meet at the index of the segments. It takes the place of the real
+/// memory, so everything is built anew for it; its stacks are too small for code that is not optimised.
+fn orders() -> Step {
+    Step::cargo(["test", "--release", "--package=cache-fs", "--lib", "--no-default-features", "orders"])
+        .env("RUSTFLAGS", "--cfg cache_fs_loom")
+        .env("CARGO_TARGET_DIR", "target/loom")
 }
 
 /// Runs what `ci` runs: everything but the slow tests.

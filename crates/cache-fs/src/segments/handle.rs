@@ -56,7 +56,7 @@ pub(super) fn made_anew() -> io::Error {
 }
 
 fn is_made_anew(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<MadeAnew>())
+    matches!(error.get_ref(), Some(inner) if inner.is::<MadeAnew>())
 }
 
 #[derive(Debug)]

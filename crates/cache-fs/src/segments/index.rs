@@ -56,6 +56,20 @@ pub(super) struct Spot {
 }
 
 impl Spot {
+    /// Returns where `key` may be.
+    pub(super) fn of_key(kind: Kind, key: &[u8; 32]) -> Self {
+        // Keys are digests, so any of their bits are as good as a hash; the kind keeps equal ones of two kinds apart.
+        let salt = (kind as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self { place: u64_at(key, 0) ^ salt, tag: (u64_at(key, 8) ^ salt) & TAG, role: Use::from(kind) }
+    }
+
+    /// Returns where the content with this fingerprint and length may be.
+    pub(super) fn of_content(fingerprint: [u8; 16], len: u64) -> Self {
+        let salt = len.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let tag = u64_at(&fingerprint, 8) & TAG;
+        Self { place: u64_at(&fingerprint, 0) ^ salt, tag, role: Use::Content }
+    }
+
     fn bucket(&self, buckets: u64) -> u64 {
         ((u128::from(self.place) * u128::from(buckets)) >> 64) as u64
     }
@@ -158,6 +172,20 @@ impl Index {
         }))
     }
 
+    /// Lets the processes of a store lock its index from now on, if it is shared memory and came to a file system that is not
+    /// one for that; nobody can have it mapped there.
+    pub(super) fn lock_from_now_on(root: &Path, store: u64) -> io::Result<()> {
+        let file = sys::open(&root.join("index"), true)?;
+        let mut header = [0; BUCKET];
+        sys::read_at(&file, &mut header, 0)?;
+        match decode_header(&header, store) {
+            Some((buckets, Access::Mapped)) if Access::best_in(root) == Access::Locked => {
+                sys::write_at(&file, &encode_header(store, buckets, Access::Locked), 0)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Puts an empty index into place. Processes that have an old one open find the new one when they have written.
     pub(super) fn create(root: &Path, store: u64, plan: Plan) -> io::Result<()> {
         let buckets = (plan.slots / SLOTS as u64).clamp(MIN_BUCKETS, MAX_BUCKETS);
@@ -234,20 +262,6 @@ impl Index {
         self.table().access()
     }
 
-    /// Returns where `key` may be.
-    pub(super) fn spot(&self, kind: Kind, key: &[u8; 32]) -> Spot {
-        // Keys are digests, so any of their bits are as good as a hash; the kind keeps equal ones of two kinds apart.
-        let salt = (kind as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Spot { place: u64_at(key, 0) ^ salt, tag: (u64_at(key, 8) ^ salt) & TAG, role: Use::from(kind) }
-    }
-
-    /// Returns where the content with this fingerprint and length may be.
-    pub(super) fn content_spot(&self, fingerprint: [u8; 16], len: u64) -> Spot {
-        let salt = len.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let tag = u64_at(&fingerprint, 8) & TAG;
-        Spot { place: u64_at(&fingerprint, 0) ^ salt, tag, role: Use::Content }
-    }
-
     /// Calls `visit` with each slot that may be that of `spot`, until it returns something.
     pub(super) fn find<T>(
         &self,
@@ -285,9 +299,9 @@ impl Index {
         position: Position,
         len: u64,
     ) -> io::Result<Option<Found>> {
-        let slot = Slot::new(spot, position, len);
-        let done = self.table().swap(found.bucket, found.at, found.slot.0, slot.0)?;
-        Ok(done.then_some(Found { slot, hits: 0, ..*found }))
+        let new = Slot::new(spot, position, len);
+        let done = self.table().swap(found.bucket, found.at, found.slot.0, new.0)?;
+        Ok(done.then_some(Found { slot: new, hits: 0, ..*found }))
     }
 
     /// Empties a slot; returns whether it still was what it was when it was found.
@@ -328,10 +342,10 @@ impl Index {
         position: Position,
         len: u64,
     ) -> io::Result<Option<Found>> {
-        let slot = Slot::new(spot, position, len);
+        let new = Slot::new(spot, position, len);
         let Vacancy { bucket, at, there, .. } = *vacancy;
-        let done = self.table().swap(bucket, at, there, slot.0)?;
-        Ok(done.then_some(Found { slot, hits: 0, bucket, at }))
+        let done = self.table().swap(bucket, at, there, new.0)?;
+        Ok(done.then_some(Found { slot: new, hits: 0, bucket, at }))
     }
 
     /// Returns the first bucket from `from` on that may have a used slot: holes of the file have none.
@@ -417,6 +431,14 @@ fn open_table(root: &Path, store: u64, writable: bool) -> io::Result<Option<Tabl
 
 /// Writes an empty index, and returns where.
 fn write_empty(root: &Path, store: u64, buckets: u64, access: Access) -> io::Result<PathBuf> {
+    let (file, temp) = sys::create_temp(&root.join("tmp"), "index")?;
+    sys::set_len(&file, (buckets + 1) * BUCKET as u64)?;
+    sys::write_at(&file, &encode_header(store, buckets, access), 0)?;
+    sys::sync(&file)?;
+    Ok(temp)
+}
+
+fn encode_header(store: u64, buckets: u64, access: Access) -> Bucket {
     let mut header = [0; BUCKET];
     header[..8].copy_from_slice(MAGIC);
     header[8..16].copy_from_slice(&buckets.to_le_bytes());
@@ -424,11 +446,7 @@ fn write_empty(root: &Path, store: u64, buckets: u64, access: Access) -> io::Res
     header[24..32].copy_from_slice(&(access as u64).to_le_bytes());
     let check = u64::from(crc32c(&header[..56]));
     header[56..64].copy_from_slice(&check.to_le_bytes());
-    let (file, temp) = sys::create_temp(&root.join("tmp"), "index")?;
-    sys::set_len(&file, (buckets + 1) * BUCKET as u64)?;
-    sys::write_at(&file, &header, 0)?;
-    sys::sync(&file)?;
-    Ok(temp)
+    header
 }
 
 /// Returns what the header of the index of a store tells, if it is one: the number of buckets, and how they are changed.

@@ -13,7 +13,7 @@ use std::ffi::c_void;
 use std::fs::File;
 use std::io;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
@@ -86,7 +86,10 @@ impl Map {
     /// Puts `new` in the place of `old` at `at`, a multiple of 8; returns whether `old` was there.
     pub(super) fn swap(&self, at: usize, old: u64, new: u64) -> bool {
         assert!(self.writable, "the map is only read");
-        self.word(at).compare_exchange(old, new, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        let swapped = self.word(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        // Of two that each write a word and then look at that of the other, one at least sees what was written.
+        fence(Ordering::SeqCst);
+        swapped
     }
 
     pub(super) fn load_byte(&self, at: usize) -> u8 {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// What is mapped, by the number of the file: words that were never touched do not exist yet.
 type Words = Arc<std::sync::Mutex<HashMap<usize, Arc<AtomicU64>>>>;
@@ -43,7 +43,9 @@ impl Map {
     }
 
     pub(super) fn swap(&self, at: usize, old: u64, new: u64) -> bool {
-        self.word(at).compare_exchange(old, new, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        let swapped = self.word(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        fence(Ordering::SeqCst);
+        swapped
     }
 
     /// Hits and what has room on the disk decide nothing that is tried here.

@@ -1,13 +1,12 @@
 //! Two processes on one bucket, in every order in which they can meet at its slots, as far as two changes of turn make one.
 //!
-//! Run by `cargo xtask test --slow`, which calls `cargo test --release -p cache-fs --lib --no-default-features orders` with
-//! `RUSTFLAGS="--cfg cache_fs_loom"`. Loom's stacks are too small for what is not optimised.
+//! Run by `cargo xtask test --slow`.
 
 use std::sync::Arc;
 
 use loom::thread;
 
-use super::index::Found;
+use super::index::{Found, Spot};
 use super::record::{Class, Header, State};
 use super::*;
 
@@ -53,7 +52,7 @@ fn slots(log: &Log, key: &[u8; 32]) -> Vec<(Found, Header)> {
         }
         Ok(None::<()>)
     };
-    log.index.find(&log.index.spot(Kind::Raw, key), visit).unwrap();
+    log.index.find(&Spot::of_key(Kind::Raw, key), visit).unwrap();
     all
 }
 
@@ -75,7 +74,9 @@ enum Act {
     Remove,
     /// Moves what is there to the main log, as the evictor does.
     Keep,
-    /// Empties a slot before that of the key, so that a free one is found in another place.
+    /// Empties the slot before that of the key, and then stores it: another free slot than before.
+    PutBefore(&'static str),
+    /// Empties the slot before that of the key.
     RemoveOther,
     Get,
 }
@@ -93,10 +94,14 @@ fn act(log: &Log, act: Act) {
         Act::Put(value, worth) => put(log, &KEY, value.as_bytes(), worth),
         Act::Remove => drop(log.remove(Kind::Raw, &KEY).unwrap()),
         Act::RemoveOther => drop(log.remove(Kind::Raw, &OTHER).unwrap()),
+        Act::PutBefore(value) => {
+            log.remove(Kind::Raw, &OTHER).unwrap();
+            put(log, &KEY, value.as_bytes(), Worth::Normal);
+        }
         Act::Get => drop(get(log)),
         Act::Keep => {
             for (found, header) in slots(log, &KEY) {
-                let spot = log.index.spot(Kind::Raw, &KEY);
+                let spot = Spot::of_key(Kind::Raw, &KEY);
                 log.keep(&header, &found, &spot, &mut Vec::new()).unwrap();
             }
         }
@@ -163,6 +168,11 @@ fn of_two_puts_if_absent_one_stores() {
 #[test]
 fn two_puts_of_a_new_key() {
     try_all(None, [A, B], &[Some("a"), Some("b")]);
+}
+
+#[test]
+fn two_puts_of_a_new_key_into_two_slots() {
+    try_all(None, [A, Act::PutBefore("b")], &[Some("a"), Some("b")]);
 }
 
 #[test]

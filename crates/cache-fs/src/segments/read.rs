@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use cache_core::{Fingerprint, Fingerprinter, crc32c};
 
-use super::index::Found;
+use super::index::{Found, Spot};
 use super::record::{Class, HEADER, Header, Kind, Place, Position, State};
 use super::tally::Tally;
 use super::{Log, sys};
@@ -115,7 +115,7 @@ impl Log {
         used: bool,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Sight> {
-        let spot = self.index.spot(kind, key);
+        let spot = Spot::of_key(kind, key);
         let (gone, dead) = (Cell::new(None), Cell::new(None));
         let mut judge = |found: Found| {
             if gone.get() == Some(found.slot) {
@@ -325,7 +325,7 @@ impl Log {
         from: usize,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Option<Payload>> {
-        let spot = self.index.content_spot(header.fingerprint.to_bytes(), header.payload_len);
+        let spot = Spot::of_content(header.fingerprint.to_bytes(), header.payload_len);
         let (mut direct, mut found_at) = (self.read_content(header, target, from, buffer)?, None);
         let _ = self.index.find(&spot, |found| {
             let position = found.slot.position();

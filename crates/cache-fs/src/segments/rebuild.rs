@@ -17,6 +17,10 @@ const MARKER: &str = "rebuild";
 pub(super) fn begin(root: &Path, store: u64, plan: Plan) -> io::Result<()> {
     let lock = sys::open(&root.join("locks").join("evict"), true)?;
     let _held = sys::Flock::new(&lock)?;
+    match Index::lock_from_now_on(root, store) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
     // Another process may have been faster.
     if Index::open(root, store, true)?.is_some() {
         return Ok(());
@@ -122,7 +126,7 @@ impl Log {
 
     /// Lets the index lead to a record again, unless it leads to a better one of the same key.
     fn restore_slot(&self, item: &Item, position: Position) -> io::Result<()> {
-        let spot = self.index.spot(item.kind, &item.key);
+        let spot = Spot::of_key(item.kind, &item.key);
         for _ in 0..CHANGES {
             // It may have ended meanwhile, and nobody ends it from here on.
             let Some(this) = self.read_header(position)?.filter(|this| this.state == State::Alive) else {
@@ -238,7 +242,7 @@ mod tests {
             all.push((found, log.read_header(found.slot.position())?.unwrap()));
             Ok(None::<()>)
         };
-        log.index.find(&log.index.spot(Kind::Raw, &KEY), visit).unwrap();
+        log.index.find(&Spot::of_key(Kind::Raw, &KEY), visit).unwrap();
         all
     }
 
@@ -248,7 +252,7 @@ mod tests {
         let [(found, header)] = slots(log).try_into().unwrap();
         assert!(log.index.clear(&found).unwrap());
         put(log, b"second", second);
-        let spot = log.index.spot(Kind::Raw, &KEY);
+        let spot = Spot::of_key(Kind::Raw, &KEY);
         log.insert(&spot, header.position, header.record_len()).unwrap().unwrap();
         let mut both = slots(log);
         both.sort_by_key(|(_, it)| it.fingerprint != header.fingerprint);
@@ -268,7 +272,7 @@ mod tests {
             let log = Log::open_or_create(dir.path(), Settings::default()).unwrap();
             let both = twins(&log, worths[0], worths[1]);
             let (own, header) = &both[judge];
-            log.end_twins(&log.index.spot(Kind::Raw, &KEY), own, header).unwrap();
+            log.end_twins(&Spot::of_key(Kind::Raw, &KEY), own, header).unwrap();
             let after: Vec<_> = slots(&log).into_iter().map(|(_, header)| header.fingerprint).collect();
             let right: Vec<_> =
                 left.iter().map(|value| cache_core::Fingerprint::of(value.as_bytes())).collect();

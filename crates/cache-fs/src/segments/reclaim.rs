@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::control::State;
+use super::index::Spot;
 use super::record::{ALIGN, Class, Place, Position, Worth};
 use super::seal::Item;
 use super::{Log, files, sys};
@@ -303,7 +304,7 @@ impl Log {
         }
         for item in items {
             let position = Position { class, byte: start + item.offset };
-            let spot = self.index.spot(item.kind, &item.key);
+            let spot = Spot::of_key(item.kind, &item.key);
             let own =
                 self.index.find(&spot, |found| Ok((found.slot.position() == position).then_some(found)))?;
             // The position is unique, so this is the slot of this record. Dead ones have none.
@@ -343,7 +344,7 @@ impl Log {
             return Ok(0);
         }
         let Some(header) = self.read_header(position)? else { return Ok(0) };
-        let spot = self.index.content_spot(header.fingerprint.to_bytes(), header.payload_len);
+        let spot = Spot::of_content(header.fingerprint.to_bytes(), header.payload_len);
         let found =
             self.index.find(&spot, |found| Ok((found.slot.position() == position).then_some(found.hits)))?;
         Ok(found.unwrap_or(0))
@@ -359,7 +360,7 @@ impl Log {
         if header.worth == Worth::Low || expired || item.len.saturating_add(large) > job.budget {
             return Ok(None);
         }
-        let spot = self.index.spot(item.kind, &item.key);
+        let spot = Spot::of_key(item.kind, &item.key);
         let own = self.index.find(&spot, |found| Ok((found.slot.position() == position).then_some(found)))?;
         let Some(found) = own else { return Ok(None) };
         let Some(new) = self.keep(&header, &found, &spot, &mut job.buffer)? else {

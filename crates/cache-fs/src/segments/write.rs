@@ -76,7 +76,7 @@ enum Commit {
 impl Log {
     /// Stores a record.
     pub(crate) fn put(&self, put: &Put<'_>) -> io::Result<Outcome> {
-        let spot = self.index.spot(put.kind, put.key);
+        let spot = Spot::of_key(put.kind, put.key);
         let class = match &put.payload {
             Source::File { class, .. } => *class,
             Source::Bytes(_) => self.class_for(put, &spot)?,
@@ -85,7 +85,7 @@ impl Log {
             Source::Bytes(bytes) => (bytes.len() as u64, Fingerprint::of(bytes)),
             Source::File { len, fingerprint, .. } => (*len, *fingerprint),
         };
-        let content = self.index.content_spot(fingerprint.to_bytes(), len);
+        let content = Spot::of_content(fingerprint.to_bytes(), len);
         let shared = len >= DUPLICATES_FROM && is_shared(put.kind);
         let mut header = Header {
             state: State::Alive,
@@ -373,7 +373,7 @@ impl Log {
 
     /// Removes the record under `key` and returns whether there was one.
     pub(crate) fn remove(&self, kind: Kind, key: &[u8; 32]) -> io::Result<bool> {
-        let spot = self.index.spot(kind, key);
+        let spot = Spot::of_key(kind, key);
         for _ in 0..ATTEMPTS {
             // A rebuild that comes by later would bring it back.
             self.finish_rebuild()?;
@@ -482,7 +482,7 @@ impl Log {
             return Ok(None);
         }
         if is_shared(old.kind) {
-            let content = self.index.content_spot(old.fingerprint.to_bytes(), old.payload_len);
+            let content = Spot::of_content(old.fingerprint.to_bytes(), old.payload_len);
             let own = self
                 .index
                 .find(&content, |found| Ok((found.slot.position() == old.position).then_some(found)))?;
