@@ -106,7 +106,14 @@ impl Chain {
                 }
             }
         }
-        put.visible = stored || trouble.is_some();
+        let let_go = !self.strict
+            && match &refusal {
+                None => true,
+                Some(Error::Incomplete { .. }) => self.unstored.has_any_of(entry),
+                Some(_) => false,
+            };
+        // What is stored and evicted at once replaces the old entry as well.
+        put.visible = stored || trouble.is_some() || let_go;
         if stored {
             if let Some(checked) = &self.checked {
                 checked.insert(key);
@@ -114,12 +121,10 @@ impl Chain {
             self.push_entry(key, entry, mode, &put.skipped_now);
         }
         drop(put);
-        let let_go = self.unstored.has_any_of(entry);
         match (stored, trouble, refusal) {
             (_, Some(error), _) if self.strict => Err(error),
             (true, ..) => Ok(PutOutcome::Stored),
-            (false, None, Some(Error::Incomplete { .. })) if let_go && !self.strict => Ok(self.let_go()),
-            (false, None, Some(error)) => Err(error),
+            (false, None, Some(error)) if !let_go => Err(error),
             (false, None, None) if self.strict => Err(self.doubtful("none of its tiers is written")),
             (false, ..) => Ok(self.let_go()),
         }

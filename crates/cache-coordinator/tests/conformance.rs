@@ -1,5 +1,7 @@
 //! Chains of one, two and three tiers pass the suite that every store passes, and so do chains of chains.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,7 +68,7 @@ fn chains_of_chains() {
         let inner = Coordinator::builder()
             .tier(Tier::new(memory()))
             .tier(far())
-            .close_within(Duration::from_secs(60))
+            .close_within(Duration::from_mins(1))
             .build()
             .unwrap();
         builder.tier(Tier::new(Arc::new(inner))).tier(far())

@@ -104,7 +104,7 @@ struct World {
 }
 
 impl World {
-    fn new(read_only: bool) -> Self {
+    fn new(read_only: bool, revalidate: bool) -> Self {
         let stores = [faulty(), faulty(), faulty()];
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
         let breaker = BreakerSettings { failures: 2, ..BreakerSettings::default() };
@@ -116,6 +116,7 @@ impl World {
             .clock(Arc::clone(&clock) as Arc<dyn Clock>)
             .promotions(PromotionLimits { count: 3, ..PromotionLimits::default() })
             .write_back(WriteBack { count: 3, attempts: 2, at_once: 2, ..WriteBack::default() })
+            .stale_while_revalidate(if revalidate { Duration::ZERO } else { Duration::MAX })
             .build()
             .unwrap();
         Self { chain, stores, clock, model: Model::new(), versions: 0 }
@@ -125,7 +126,9 @@ impl World {
     fn version(&mut self, key: u64) -> (Entry, (Digest, bytes::Bytes)) {
         self.versions += 1;
         let blob = blob(self.versions / 2, 300);
-        (entry(&format!("version {} of {key}", self.versions), std::slice::from_ref(&blob)), blob)
+        let mut entry = entry(&format!("version {} of {key}", self.versions), std::slice::from_ref(&blob));
+        entry.meta.created = Timestamp::from_millis(self.versions);
+        (entry, blob)
     }
 
     async fn put(&mut self, number: u64, mode: PutMode, polls: u64) {
@@ -188,10 +191,10 @@ impl World {
                 self.stores[tier].inner().remove(&key(number)).await.unwrap();
             }
             Step::EvictBlob { tier, key: number } => {
-                evict_blob(self.stores[tier].inner(), &key(number)).await
+                evict_blob(self.stores[tier].inner(), &key(number)).await;
             }
             Step::Break { tier, operation, after } => {
-                self.break_next(tier, common::OPERATIONS[operation], after)
+                self.break_next(tier, common::OPERATIONS[operation], after);
             }
             Step::Heal { tier } => self.stores[tier].heal(),
             Step::Wait => self.clock.advance(Duration::from_mins(5)),
@@ -234,11 +237,12 @@ proptest! {
     fn a_chain_forgets_but_does_not_err(
         steps in proptest::collection::vec(step(), 1..80),
         read_only in any::<bool>(),
+        revalidate in any::<bool>(),
     ) {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let mut world = World::new(read_only);
+            let mut world = World::new(read_only, revalidate);
             for step in steps {
                 world.step(step).await;
             }

@@ -411,3 +411,17 @@ async fn tiers_without_room_are_left_out() {
     settle(&chain).await;
     assert_eq!(poll_at_most(1000, chain.get(&key(1))).await.unwrap().unwrap(), Some(entry("mine", &blobs)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_let_go_replaces_the_old_entry_all_the_same() {
+    // By a tier that lost the blob, and by one that is not written at all.
+    for written in [true, false] {
+        let first = faulty();
+        store(first.inner(), &key(1), &entry("old", &[]), &[]).await;
+        let chain = Coordinator::builder().tier(near(&first).write(written)).build().unwrap();
+        assert!(chain.get(&key(1)).await.unwrap().is_some());
+        first.inject(Operation::Write, 0..1, Fault::unavailable());
+        store(&chain, &key(1), &entry("new", &[blob(1, 10)]), &[blob(1, 10)]).await;
+        assert_eq!(chain.get(&key(1)).await.unwrap(), None);
+    }
+}
