@@ -276,7 +276,9 @@ impl Coordinator {
     /// The chain stays closed to callers; close again to do the rest.
     pub async fn close_within(&self, deadline: Duration) -> Result<Flushed> {
         self.chain.closed.store(true, Ordering::SeqCst);
-        let left = self.flush(deadline).await;
+        // Closed once before, nobody works any more.
+        let stopped = self.work.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let left = self.flush(if stopped { Duration::ZERO } else { deadline }).await;
         self.stop();
         let mut result = Ok(left);
         for (index, link) in self.chain.links.iter().enumerate() {

@@ -17,24 +17,25 @@ pub(crate) async fn push_all(chain: Arc<Chain>) {
     let (changed, at_once) = (Arc::clone(&chain.pushes.changed), chain.pushes.settings.at_once);
     let take = |chain: &Arc<Chain>| chain.pushes.take(&chain.links);
     work_off(chain, changed, at_once, take, |chain, (tier, key, errand)| async move {
-        let mut running = Running { chain, tier, key, end: Some(End::Failed("it panicked".to_owned())) };
-        let end = running.chain.run(tier, &key, errand).await;
-        running.end = Some(end);
+        let mut running = Running { chain, tier, key, end: None };
+        running.end = Some(running.chain.run(tier, &key, errand).await);
     })
     .await;
 }
 
-/// Tells the queue how an errand ended, also if it panicked.
+/// Tells the queue how an errand ended, also if it panicked or was dropped.
 struct Running {
     chain: Arc<Chain>,
     tier: usize,
     key: Key,
+    /// Nothing as long as it has not come to an end by itself.
     end: Option<End>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some(end) = self.end.take() else { return };
+        let panicked = || std::thread::panicking().then(|| End::Failed("it panicked".to_owned()));
+        let end = self.end.take().or_else(panicked).unwrap_or(End::Paused);
         let (chain, link) = (&self.chain, self.chain.link(self.tier));
         if end == End::Done {
             chain.listener.tell(|| TierEvent::Pushed { tier: link.name(), key: &self.key });

@@ -94,7 +94,8 @@ pub enum TierEvent<'a> {
     },
 }
 
-/// Is told what happens in a chain. Called by whoever does the work: be quick, never block.
+/// Is told what happens in a chain. Called by whoever does the work, at times under a lock: be quick, never block, and
+/// ask nothing of the chain.
 pub trait ChainObserver: Send + Sync + 'static {
     /// Takes notice of `event`.
     fn on_event(&self, event: &TierEvent<'_>);

@@ -73,6 +73,7 @@ mod chain;
 mod coordinator;
 mod deadline;
 mod deletions;
+mod entries;
 mod errands;
 mod event;
 mod flight;
@@ -88,7 +89,6 @@ mod sending;
 mod shadow;
 mod slots;
 mod stats;
-mod store_entries;
 mod tier;
 mod turns;
 

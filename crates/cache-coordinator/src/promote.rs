@@ -147,6 +147,16 @@ impl Promotions {
         }
     }
 
+    /// Counts `bytes` more that are kept in memory, if that is allowed.
+    fn reserve(&self, bytes: u64) -> bool {
+        let mut queue = self.lock();
+        let room = queue.stats.waiting_bytes.saturating_add(bytes) <= self.limits.bytes;
+        if room {
+            queue.stats.waiting_bytes += bytes;
+        }
+        room
+    }
+
     fn take(&self) -> Option<Job> {
         let mut queue = self.lock();
         let job = queue.jobs.pop_front()?;
@@ -217,6 +227,41 @@ impl Drop for Running {
         }
         drop(queue);
         promotions.idle.notify_waiters();
+    }
+}
+
+/// The start of a blob that is kept on its way to a caller.
+pub(crate) struct Kept {
+    chain: Arc<Chain>,
+    pieces: Vec<Bytes>,
+    bytes: u64,
+}
+
+impl Kept {
+    pub(crate) fn new(chain: &Arc<Chain>) -> Self {
+        Self { chain: Arc::clone(chain), pieces: Vec::new(), bytes: 0 }
+    }
+
+    /// Keeps one more piece, and returns whether that is allowed.
+    pub(crate) fn push(&mut self, piece: &Bytes) -> bool {
+        let promotions = &self.chain.promotions;
+        let len = piece.len() as u64;
+        let kept = self.bytes + len <= promotions.largest_blob() && promotions.reserve(len);
+        if kept {
+            self.bytes += len;
+            self.pieces.push(piece.clone());
+        }
+        kept
+    }
+
+    pub(crate) fn take(mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.pieces)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.chain.promotions.lock().stats.waiting_bytes -= self.bytes;
     }
 }
 

@@ -132,8 +132,10 @@ pub(crate) struct Pushes {
 #[derive(Debug, Default)]
 struct Queue {
     jobs: HashMap<Id, Job>,
-    /// Ids of those that wait, in order; stale ones are skipped.
-    order: VecDeque<Id>,
+    /// Keys of those that wait for each tier, in order; stale ones are skipped.
+    order: Vec<VecDeque<Key>>,
+    /// The tier that is looked at first, in turn.
+    turn: usize,
     bytes: u64,
     journal: Option<Journal>,
     /// Names of the tiers, as the journal knows them.
@@ -145,7 +147,8 @@ impl Pushes {
     /// Returns the queue of `links`, with what earlier processes left behind.
     pub(crate) fn new(settings: WriteBack, links: &[Link], listener: &Listener) -> Self {
         let tiers = links.iter().map(|link| Fingerprint::of(link.name().as_bytes())).collect();
-        let mut queue = Queue { tiers, ..Queue::default() };
+        let order = vec![VecDeque::new(); links.len()];
+        let mut queue = Queue { order, tiers, ..Queue::default() };
         if let Some(directory) =
             settings.journal.as_ref().filter(|_| links.iter().any(|link| link.background))
         {
@@ -235,19 +238,27 @@ impl Pushes {
         let mut queue = self.lock();
         let mut pause: Option<Duration> = None;
         let mut wait = |time: Duration| pause = Some(pause.map_or(time, |other| other.min(time)));
-        for _ in 0..queue.order.len() {
-            let Some(id) = queue.order.pop_front() else { break };
-            let Some(job) = queue.jobs.get_mut(&id).filter(|job| !job.running) else { continue };
-            let link = &links[id.0];
+        queue.turn = queue.turn.wrapping_add(1);
+        for tier in (0..links.len()).map(|step| (queue.turn + step) % links.len()).collect::<Vec<_>>() {
+            let link = &links[tier];
+            if queue.order[tier].is_empty() {
+                continue;
+            }
             if !link.allows() {
                 wait(link.closed_for().unwrap_or(LOOK_AGAIN).max(SHORTEST_PAUSE));
-            } else if let Some(rest) = job.not_before.map(|time| time - now).filter(|rest| !rest.is_zero()) {
-                wait(rest.max(SHORTEST_PAUSE));
-            } else {
-                job.running = true;
-                return Work::Job((id.0, id.1, job.errand));
+                continue;
             }
-            queue.order.push_back(id);
+            for _ in 0..queue.order[tier].len() {
+                let Some(key) = queue.order[tier].pop_front() else { break };
+                let Some(job) = queue.jobs.get_mut(&(tier, key)).filter(|job| !job.running) else { continue };
+                let rest = job.not_before.map_or(Duration::ZERO, |time| time.saturating_duration_since(now));
+                if rest.is_zero() {
+                    job.running = true;
+                    return Work::Job((tier, key, job.errand));
+                }
+                wait(rest.max(SHORTEST_PAUSE));
+                queue.order[tier].push_back(key);
+            }
         }
         Work::Nothing(pause)
     }
@@ -271,7 +282,7 @@ impl Pushes {
             let before = std::mem::replace(&mut job.bytes, bytes);
             (job.errand, job.attempts, job.not_before) = (errand, 0, None);
             queue.bytes -= before;
-            queue.order.push_back(id);
+            queue.order[tier].push_back(*key);
             if matches!(end, End::Done | End::Kept) {
                 queue.stats.done += 1;
             } else {
@@ -286,12 +297,12 @@ impl Pushes {
                     queue.stats.done += 1;
                     queue.end(listener, &id);
                 }
-                End::Paused => queue.order.push_back(id),
+                End::Paused => queue.order[tier].push_back(*key),
                 End::Failed(_) if job.attempts + 1 < self.settings.attempts => {
                     job.not_before =
                         Some(Instant::now() + FIRST_PAUSE * 2_u32.saturating_pow(job.attempts.min(8)));
                     job.attempts += 1;
-                    queue.order.push_back(id);
+                    queue.order[tier].push_back(*key);
                 }
                 End::Failed(last) => why = Some(last),
                 End::Lost(reason) => why = Some(reason),
@@ -378,7 +389,7 @@ impl Queue {
                     overtaken: false,
                 };
                 self.jobs.insert(id, job);
-                self.order.push_back(id);
+                self.order[id.0].push_back(id.1);
             }
         }
         true

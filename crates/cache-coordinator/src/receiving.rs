@@ -12,6 +12,7 @@ use futures_core::Stream;
 
 use crate::chain::Chain;
 use crate::link::{Call, count};
+use crate::promote::Kept;
 use crate::turns::Urgency;
 
 /// What is smaller than this, in bytes, is checked before the caller sees any of it, so that a wrong blob can still be
@@ -33,7 +34,7 @@ pub(crate) struct Receiving {
     /// What was read before the caller asked.
     ahead: VecDeque<Bytes>,
     /// What is kept for faster tiers, unless it is too much.
-    keep: Option<Vec<Bytes>>,
+    keep: Option<Kept>,
     /// Deletions before this began.
     deletions: u64,
 }
@@ -69,7 +70,7 @@ impl Receiving {
             alone: true,
             hasher: Hasher::new(digest.function()),
             ahead: VecDeque::new(),
-            keep: promote.then(Vec::new),
+            keep: promote.then(|| Kept::new(chain)),
             deletions,
         }
     }
@@ -105,11 +106,8 @@ impl Receiving {
                 Ok(Some(piece)) => {
                     let position = self.hasher.len();
                     self.hasher.update(&piece);
-                    if let Some(keep) = &mut self.keep {
-                        keep.push(piece.clone());
-                        if self.hasher.len() > chain.largest_kept() {
-                            self.keep = None;
-                        }
+                    if self.keep.as_mut().is_some_and(|keep| !keep.push(&piece)) {
+                        self.keep = None;
                     }
                     let cut = cut(&piece, position, &self.window);
                     if !cut.is_empty() {
@@ -126,7 +124,8 @@ impl Receiving {
         let found = self.hasher.finish();
         if found == self.digest {
             if let Some(kept) = self.keep.take() {
-                self.chain.promote_blob(&self.digest, joined(&kept), self.from, self.deletions);
+                let content = joined(&kept.take());
+                self.chain.promote_blob(&self.digest, content, self.from, self.deletions);
             }
             return Ok(());
         }

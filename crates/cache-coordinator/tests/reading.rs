@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cache_coordinator::{BreakerState, Coordinator, PromotionLimits, Tier};
 use cache_core::{Body, Digest, Error, Key, ManualClock, PutMode, Store, Timestamp};
-use cache_testkit::{Fault, Gate, Operation, content, poll_at_most};
+use cache_testkit::{Fault, Gate, Operation, block_on, content, poll_at_most};
 use common::{Health, Hollow, Notes, blob, entry, far, faulty, key, near, read, settle, store};
 use tokio::task::JoinSet;
 
@@ -459,4 +459,47 @@ async fn a_stale_entry_is_served_while_a_newer_one_is_fetched() {
     store(&chain, &key(1), &entry("mine", &blobs), &blobs).await;
     clock.advance(Duration::from_mins(1));
     assert_eq!((get().await, get().await), ("mine".to_owned(), "mine".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_on_its_way_is_bounded() {
+    const LEN: usize = 1_000_000;
+    let (first, last) = (faulty(), faulty());
+    let limits = PromotionLimits { bytes: 2_500_000, ..PromotionLimits::default() };
+    // Unreachable, so that nothing is copied while this looks.
+    first.inject(Operation::Write, .., Fault::Wait(Gate::new()));
+    last.inject(Operation::Read, .., Fault::Flip(u64::MAX));
+    let chain = Coordinator::builder().tier(near(&first).deadline(Duration::from_hours(1)));
+    let chain = chain.tier(far(&last)).promotions(limits).build().unwrap();
+    let mut bodies = Vec::new();
+    for number in 0..5 {
+        let (digest, content) = blob(number, LEN);
+        last.inner().write(&digest, LEN as u64, content.into()).await.unwrap();
+        bodies.push(chain.read(&digest, None).await.unwrap().unwrap());
+        assert!(chain.stats().promotions.waiting_bytes <= limits.bytes);
+    }
+    for body in &mut bodies[..3] {
+        while body.next().await.unwrap().is_some() {
+            assert!(chain.stats().promotions.waiting_bytes <= limits.bytes);
+        }
+    }
+    assert_eq!(chain.stats().promotions.waiting, 2);
+    drop(bodies);
+    assert_eq!(chain.stats().promotions.waiting_bytes, 2 * LEN as u64);
+}
+
+#[test]
+fn callers_may_be_on_any_executor() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+    let (first, last) = (faulty(), faulty());
+    Health::Slow.befall(&last);
+    let tier = far(&last).deadline(Duration::from_millis(20));
+    let chain = Coordinator::builder().tier(near(&first)).tier(tier).runtime(runtime.handle().clone());
+    let chain = chain.build().unwrap();
+    assert_eq!(block_on(chain.get(&key(1))).unwrap(), None);
+    let _ = block_on(chain.put(&key(1), &entry("mine", &[]), PutMode::Overwrite)).unwrap();
+    assert!(block_on(chain.get(&key(1))).unwrap().is_some());
+    let _ = block_on(chain.close_within(Duration::from_millis(20))).unwrap();
+    assert!(Coordinator::builder().tier(near(&first)).build().is_err(), "no runtime");
 }

@@ -425,3 +425,19 @@ async fn what_is_let_go_replaces_the_old_entry_all_the_same() {
         assert_eq!(chain.get(&key(1)).await.unwrap(), None);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tier_that_panics_stops_nothing() {
+    let (first, last) = (faulty(), faulty());
+    let panics = || Fault::fail(|| panic!("as the test wants"));
+    last.inject(Operation::Put, 0..2, panics());
+    store(last.inner(), &key(2), &entry("far", &[]), &[]).await;
+    first.inject(Operation::Put, 1..2, panics());
+    let chain = two(&first, &last).build().unwrap();
+    let _ = chain.put(&key(1), &entry("mine", &[]), PutMode::Overwrite).await.unwrap();
+    assert!(chain.get(&key(2)).await.unwrap().is_some());
+    settle(&chain).await;
+    assert_eq!(last.inner().get(&key(1)).await.unwrap(), Some(entry("mine", &[])));
+    let stats = chain.stats();
+    assert_eq!((stats.pushes.done, stats.promotions.failed, stats.promotions.waiting), (1, 1, 0));
+}

@@ -25,7 +25,11 @@ struct Put<'a> {
 impl Put<'_> {
     /// Begins: from now on, tiers that do not get the entry at once are not read for its key.
     fn begin<'a>(chain: &'a Chain, key: &'a Key) -> Put<'a> {
-        let others = chain.links.iter().enumerate().filter(|(_, link)| !link.writes_through());
+        let others = chain
+            .links
+            .iter()
+            .enumerate()
+            .filter(|(_, link)| link.background || link.tier.read && !link.writes_through());
         let skipped_now = others
             .filter(|(index, link)| chain.pushes.outdate(*index, link, key))
             .map(|(index, _)| index)
