@@ -296,3 +296,38 @@ impl Shared {
         removed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cache_core::Policy;
+
+    use super::*;
+    use crate::Options;
+
+    #[test]
+    fn an_entry_that_was_replaced_meanwhile_is_not_dropped() {
+        let (store, key) = (MemoryStore::default(), Key::from_bytes([1; 32]));
+        let put = || {
+            let _ = store.put(&key, &Entry::default(), PutMode::Overwrite).unwrap();
+            store.0.peek(&key).unwrap()
+        };
+        let (old, new) = (put(), put());
+        assert!(!store.0.drop_seen(&key, &old) && store.0.peek(&key).is_some());
+        assert!(store.0.drop_seen(&key, &new) && store.0.peek(&key).is_none());
+        assert_eq!(store.stats().entries, 0);
+    }
+
+    #[test]
+    fn the_hand_takes_one_even_if_all_were_used() {
+        let policy = Policy { max_entries: Some(100), ..Policy::unlimited() };
+        let store = MemoryStore::new(Options { policy, ..Options::default() });
+        for number in 0..100 {
+            let key = Key::from_bytes([number; 32]);
+            let _ = store.put(&key, &Entry::default(), PutMode::Overwrite).unwrap();
+            assert!(store.get(&key).is_some());
+        }
+        let mut evicted = Vec::new();
+        store.0.evict_one(&mut None, &mut evicted);
+        assert_eq!((evicted.len(), store.stats().entries), (1, 99));
+    }
+}

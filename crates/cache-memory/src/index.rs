@@ -116,7 +116,9 @@ mod tests {
         let mut walked = Vec::new();
         let mut after = None;
         while let Some(last) = index.following(after, 7).last().copied() {
-            walked.extend(index.following(after, 7));
+            let batch = index.following(after, 7);
+            assert!(batch.len() <= 7);
+            walked.extend(batch);
             after = Some(last);
         }
         assert_eq!(walked, keys);

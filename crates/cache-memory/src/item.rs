@@ -182,3 +182,19 @@ impl fmt::Debug for Hit {
         f.debug_tuple("Hit").field(&self.0.entry).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cache_core::HashFunction;
+
+    use super::*;
+
+    #[test]
+    fn equal_bytes_are_three_addresses() {
+        let bytes = [7; 32];
+        let [one, two] = HashFunction::ALL.map(|function| Address::blob(&Digest::new(function, bytes)));
+        let entry = Address::entry(&Key::from_bytes(bytes));
+        assert!(one != two && one != entry && two != entry);
+        assert_eq!((entry.key(), one.key(), two.key()), (Some(Key::from_bytes(bytes)), None, None));
+    }
+}

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! **Bounded by bytes.** An item counts with its key, its facts, its outputs, its value or content, the memory that the
-//! allocator adds to each of them, and its share of all tables: 648 bytes for an entry of nothing. The sum never exceeds
+//! allocator adds to each of them, and its share of all tables: about 630 bytes for an entry of nothing. The sum never exceeds
 //! the limit, not even for a moment. What is not counted: blobs that are still arriving, at most one of `max_blob` per
 //! write under way; what a caller still holds; and tables that have grown for many small items and do not shrink.
 //!

@@ -96,7 +96,8 @@ mod tests {
         for bytes in [0, 1, 1000, 10_007, 1_000_003, (64 << 20) + 5, (4 << 30) + 77] {
             for blob in [None, Some(0), Some(1), Some(1000), Some(1 << 20), Some(u64::MAX)] {
                 let (cache, limits) = made(Some(bytes), blob);
-                assert!(cache.capacity() <= bytes, "{bytes} {blob:?}");
+                let ghosts = (bytes / AVERAGE).max(1) * GHOST_PERCENT / 100 * SLOT;
+                assert!(cache.capacity() <= bytes.saturating_sub(ghosts), "{bytes} {blob:?}");
                 assert!(cache.capacity() >= bytes / 100 * 95, "{bytes} {blob:?}");
                 assert!(limits.max_weight <= cache.shard_capacity());
                 let max_blob = limits.max_blob.unwrap();
@@ -111,9 +112,11 @@ mod tests {
     #[test]
     fn a_larger_blob_means_fewer_parts() {
         let (many, _) = made(Some(256 << 20), Some(64 << 10));
-        let (one, limits) = made(Some(256 << 20), Some(200 << 20));
-        assert_eq!((many.num_shards() > 1, one.num_shards()), (true, 1));
-        assert_eq!(limits.max_blob, Some(200 << 20));
+        let (few, middle) = made(Some(256 << 20), Some(30 << 20));
+        let (one, large) = made(Some(256 << 20), Some(200 << 20));
+        assert!(many.num_shards() > few.num_shards() && few.num_shards() > one.num_shards());
+        assert_eq!((one.num_shards(), large.max_blob), (1, Some(200 << 20)));
+        assert!(few.shard_capacity() >= middle.max_blob.unwrap() * ITEMS_PER_PART);
     }
 
     #[test]

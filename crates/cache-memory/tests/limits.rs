@@ -167,6 +167,27 @@ fn what_can_never_fit_is_refused_and_drives_out_nothing() {
 }
 
 #[test]
+fn an_entry_that_names_a_blob_with_another_length_is_incomplete() {
+    let store = MemoryStore::default();
+    let digest = write(&store, b"output");
+    let mut wrong = naming("wrong", &[b"output"]);
+    let cache_core::OutputKind::File { len, .. } = &mut wrong.outputs[0].kind else { panic!() };
+    *len += 1;
+    let error = store.put(&key(1), &wrong, PutMode::Overwrite).unwrap_err();
+    assert!(matches!(error, Error::Incomplete { digest: missing } if missing == digest), "{error}");
+}
+
+#[test]
+fn a_blob_with_another_digest_is_refused() {
+    let store = MemoryStore::default();
+    let (right, wrong) = (content(1, 100), content(2, 100));
+    let error = store.write_blob(&Digest::blake3(&right), wrong.clone()).unwrap_err();
+    assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+    assert!(store.read_blob(&Digest::blake3(&right)).is_none());
+    assert!(store.read_blob(&Digest::blake3(&wrong)).is_none());
+}
+
+#[test]
 fn the_largest_blob_fits_at_every_size() {
     for max_bytes in [10_000, 100_000, 5 << 20] {
         for max_blob in [None, Some(max_bytes)] {
