@@ -37,7 +37,7 @@ pub(crate) const PUT_EVERY: u64 = 10;
 /// The cache whose hit ratio is measured holds this part of the bytes.
 pub(crate) const CACHED_PART: u64 = 10;
 /// One insert that is never read for this many reads, as clean builds and branches make them.
-pub(crate) const READS_PER_SCAN: u64 = 4;
+pub(crate) const READS_PER_SCAN: u64 = 3;
 
 impl Plan {
     pub(crate) fn new(quick: bool, million: bool) -> Self {
