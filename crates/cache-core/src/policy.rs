@@ -1,8 +1,11 @@
 //! How much is kept, and for how long.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::Namespace;
 
 /// How long an entry is kept compared with others of the same age.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,6 +36,9 @@ pub struct Policy {
     pub low_water_percent: u8,
     /// Priority of entries that have [`Priority::Normal`].
     pub priority: Priority,
+    /// Bytes of the values and blobs of the entries of a namespace, each blob counted for each entry that names it; no limit
+    /// for one that is not here. Kept when a store is collected, not with each put.
+    pub namespace_bytes: BTreeMap<Namespace, u64>,
 }
 
 const GB: u64 = 1_000_000_000;
@@ -57,6 +63,7 @@ impl Policy {
             free_space_floor: 0,
             low_water_percent: Self::DEFAULT_LOW_WATER_PERCENT,
             priority: Priority::Normal,
+            namespace_bytes: BTreeMap::new(),
         }
     }
 

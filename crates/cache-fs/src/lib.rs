@@ -128,18 +128,21 @@ mod disk;
 mod files;
 #[cfg(unix)]
 mod filesystem;
+mod lease;
 #[cfg(unix)]
 mod logged;
 mod marker;
 mod migrate;
 mod options;
 mod place;
+mod quota;
 mod report;
 #[cfg(unix)]
 mod segments;
 mod store;
 mod trust;
 
+pub use lease::Lease;
 pub use options::{DEFAULT_PROTECT, Durability, Layout, Options};
 pub use report::{
     Blob, Content, GcReport, Lookup, MigrateProgress, MigrateReport, Note, Usage, VerifyProgress,

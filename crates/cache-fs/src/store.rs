@@ -11,6 +11,7 @@ use cache_core::{
 };
 
 use crate::files::{Files, Look};
+use crate::lease::Lease;
 #[cfg(unix)]
 use crate::logged::Logged;
 use crate::options::{Layout, Options};
@@ -222,13 +223,26 @@ impl FsStore {
         &self.place.policy
     }
 
-    /// Looks at everything and removes what is expired, aged, broken, unreferenced or over the limits; with `dry_run`,
+    /// Looks at everything and removes what is expired, aged, broken, unreferenced or over the limits and quotas; with `dry_run`,
     /// only says what it would remove.
     ///
     /// # Errors
     /// If the store cannot be read, or another process evicts for longer than a few seconds.
     pub fn gc(&self, dry_run: bool) -> Result<GcReport> {
-        engine!(self, it => it.gc(dry_run))
+        let beyond_quotas = crate::quota::keep(self, dry_run)?;
+        let mut report = engine!(self, it => it.gc(dry_run))?;
+        report.evicted += beyond_quotas;
+        Ok(report)
+    }
+
+    /// Returns a lease: what is added to it is kept while it lives, as long as a quarter of what has to make room can go.
+    ///
+    /// With [`Layout::Files`], what is added counts as used, which keeps it for [`Options::protect`].
+    ///
+    /// # Errors
+    /// If the directory cannot be written.
+    pub fn lease(&self) -> Result<Lease> {
+        Lease::new(self)
     }
 
     /// Reads every byte of every entry and blob. What is damaged is put aside; with `repair`, entries that have lost a

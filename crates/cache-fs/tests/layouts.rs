@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{ListFilter, MissReason, Policy, PutMode};
+use cache_core::{Clock, ListFilter, MissReason, Namespace, Policy, PutMode};
 use cache_fs::{FsStore, Layout, Options};
 use common::{START, clock, content, entry, hit, key, miss, options};
 
@@ -145,4 +145,66 @@ fn what_had_to_go_is_told_by_whoever_removed_it() {
         assert_eq!(evicted(&recorders[0]), 61 - usage.entries - usage.blobs, "{layout:?}: {usage:?}");
         assert_eq!(evicted(&recorders[1]), 0, "{layout:?}");
     }
+}
+
+#[test]
+fn a_namespace_keeps_to_its_quota_and_loses_what_was_stored_first() {
+    for layout in LAYOUTS {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = clock();
+        let names = ["small", "large"].map(|name| Namespace::new(name).unwrap());
+        let quotas = names.iter().cloned().zip([10_000, 1 << 30]).collect();
+        let policy = Policy { namespace_bytes: quotas, ..Policy::unlimited() };
+        let options = Options { layout, policy: Some(policy), clock: clock.clone(), ..options() };
+        let store = FsStore::open(dir.path(), options).unwrap();
+        for number in 0..40 {
+            let mut entry = entry(content(number, 1000));
+            entry.meta.namespace = names[number as usize % 2].clone();
+            entry.meta.created = clock.now();
+            let _ = store.put(&key(number), &entry, PutMode::Overwrite).unwrap();
+            clock.advance(MINUTE);
+        }
+        assert_eq!(store.gc(true).unwrap().evicted, 11, "{layout:?}");
+        assert_eq!(store.gc(false).unwrap().evicted, 11, "{layout:?}: down to nine tenths");
+        let left: Vec<u64> = (0..40).filter(|number| hit(&store, &key(*number)).is_some()).collect();
+        let right: Vec<u64> = (0..40).filter(|number| number % 2 == 1 || *number >= 22).collect();
+        assert_eq!(left, right, "{layout:?}");
+        assert_eq!(store.gc(false).unwrap().evicted, 0, "{layout:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_lease_keeps_is_not_evicted() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = Policy { max_bytes: Some(24 * MIB), ..Policy::unlimited() };
+    let open = || {
+        let options = Options { layout: Layout::Segments, policy: Some(policy.clone()), ..options() };
+        FsStore::open(dir.path(), options).unwrap()
+    };
+    let (store, other) = (open(), open());
+    let kept: Vec<_> = (0..50).map(key).collect();
+    for number in 0..50 {
+        let _ = store.put(&key(number), &entry(content(number, 9_000)), PutMode::Overwrite).unwrap();
+    }
+    let large = store.write_blob(&content(7, 700_000)).unwrap();
+    let mut lease = store.lease().unwrap();
+    lease.keep(&kept[..20], &[]).unwrap();
+    lease.keep(&kept[20..40], &[large]).unwrap();
+    let flood = |from: u64| {
+        for number in from..from + 3000 {
+            let _ = other.put(&key(number), &entry(content(number, 20_000)), PutMode::Overwrite).unwrap();
+        }
+    };
+    flood(1000);
+    let there = || (0..50).filter(|number| other.peek(&key(*number)).unwrap().into_entry().is_some()).count();
+    assert_eq!(there(), 40, "those that nobody needs are gone");
+    assert!(other.read_blob(&large, MIB).unwrap().is_some());
+    let pins = dir.path().join("segments-v1/pins");
+    assert_eq!(std::fs::read_dir(&pins).unwrap().count(), 1);
+    drop(lease);
+    assert_eq!(std::fs::read_dir(&pins).unwrap().count(), 0);
+    std::fs::write(pins.join("left by a process that died"), "VTCPINS1").unwrap();
+    flood(10_000);
+    assert_eq!(std::fs::read_dir(&pins).unwrap().count(), 0);
 }

@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Clock, Digest, Error, Event, HashFunction, Observers, Policy, Priority, Result};
+use cache_core::{Clock, Digest, Error, Event, HashFunction, Key, Observers, Policy, Priority, Result};
 
 use crate::files::NAME;
 use crate::options::Options;
 use crate::place::Place;
 use crate::report::Usage;
-use crate::segments::{Kind, LAYOUT, Log, SegmentStats, Settings, VERSION, Worth, check_limit};
+use crate::segments::{Kind, LAYOUT, Log, Pins, SegmentStats, Settings, VERSION, Worth, check_limit};
 use crate::{disk, marker};
 
 pub(crate) use blobs::BlobWriter;
@@ -104,6 +104,18 @@ impl Logged {
 
     fn emit<'a>(&self, event: impl FnOnce() -> Event<'a>) {
         self.observers.emit(NAME, event);
+    }
+
+    pub(crate) fn pins(&self) -> Result<Pins> {
+        self.writable()?;
+        self.log.pins().map_err(|e| self.change_error(e))
+    }
+
+    /// Adds entries and blobs to what is kept.
+    pub(crate) fn pin(&self, pins: &mut Pins, keys: &[Key], digests: &[Digest]) -> Result<()> {
+        let entries = keys.iter().map(|key| (Kind::Entry, *key.as_bytes()));
+        let blobs = digests.iter().map(address).map(|(kind, key)| (kind, *key));
+        pins.add(entries.chain(blobs)).map_err(|e| self.change_error(e))
     }
 
     /// Tells of what had to go since the last call.

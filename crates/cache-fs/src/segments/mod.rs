@@ -14,6 +14,7 @@ mod map;
 mod map;
 #[cfg(all(test, cache_fs_loom))]
 mod orders;
+mod pins;
 #[cfg(test)]
 mod power_cut;
 mod raw;
@@ -52,6 +53,7 @@ use tally::Tally;
 pub use control::Counters;
 pub(crate) use handle::Handle;
 pub(crate) use large::LargeFile;
+pub(crate) use pins::Pins;
 pub use raw::{SegmentOptions, Segments};
 pub(crate) use read::{Depth, Payload, Record, Sight};
 use reclaim::Evictor;

@@ -19,6 +19,8 @@ use super::{Log, files, sys};
 const PROBATION_PERCENT: u64 = 10;
 /// Most of a segment that gets a second life, in percent: reclaiming one always makes room.
 const KEEP_PERCENT: u64 = 35;
+/// Most of a segment that gets a second life where somebody has pinned it.
+const PINNED_PERCENT: u64 = 75;
 /// From this many records in a segment on, all of the index is looked at to learn which were used.
 const MANY: usize = 20_000;
 /// How long a waiting process sleeps before it asks for the evictor's lock again.
@@ -34,8 +36,12 @@ const FEWEST: usize = 64;
 #[derive(Debug)]
 struct Candidate {
     item: Item,
+    /// How often it was used; [`PINNED`] if somebody needs it.
     hits: u8,
 }
+
+/// More than any record is hit.
+const PINNED: u8 = u8::MAX;
 
 /// The reclaiming of a segment, which may be done piece by piece.
 #[derive(Debug)]
@@ -48,8 +54,9 @@ pub(super) struct Job {
     items: Vec<Item>,
     /// What was used, the most used last.
     used: Vec<Candidate>,
-    /// Bytes that may still be kept.
+    /// Bytes that may still be kept, and those that may be if somebody needs them.
     budget: u64,
+    pinned_budget: u64,
     kept: u64,
     /// Bytes of the large payloads that were kept.
     kept_large: u64,
@@ -271,9 +278,19 @@ impl Log {
     fn begin(&self, class: Class, number: u64) -> io::Result<Job> {
         let items = self.items(class, number)?;
         let (records, large) = (items.len() as u64, self.large_bytes(class, number));
-        let budget = (self.segment() + large) / 100 * KEEP_PERCENT;
-        let (used, buffer) = (Vec::new(), Vec::new());
-        Ok(Job { class, number, records, items, used, budget, kept: 0, kept_large: 0, buffer })
+        let part = (self.segment() + large) / 100;
+        Ok(Job {
+            class,
+            number,
+            records,
+            items,
+            used: Vec::new(),
+            budget: part * KEEP_PERCENT,
+            pinned_budget: part * PINNED_PERCENT,
+            kept: 0,
+            kept_large: 0,
+            buffer: Vec::new(),
+        })
     }
 
     /// Finds out what was used in the segment, unless that is known; returns whether there was something to find out.
@@ -281,7 +298,11 @@ impl Log {
         let items = std::mem::take(&mut job.items);
         let new = !items.is_empty();
         if new {
-            job.used = self.used_of(job.class, job.number, items)?;
+            let pinned = self.pinned();
+            let is_pinned = |item: &Item| !pinned.is_empty() && pinned.contains(&(item.kind, item.key));
+            let (needed, others): (Vec<_>, Vec<_>) = items.into_iter().partition(is_pinned);
+            job.used = self.used_of(job.class, job.number, others)?;
+            job.used.extend(needed.into_iter().map(|item| Candidate { item, hits: PINNED }));
             // Of those that were used as much, the newer ones.
             job.used.sort_unstable_by_key(|candidate| (candidate.hits, candidate.item.offset));
         }
@@ -325,7 +346,9 @@ impl Log {
             let Some(candidate) = job.used.pop() else { break };
             match self.keep_one(job, &candidate) {
                 Ok(Some(large)) => {
-                    job.budget = job.budget.saturating_sub(candidate.item.len.saturating_add(large));
+                    let bytes = candidate.item.len.saturating_add(large);
+                    job.budget = job.budget.saturating_sub(bytes);
+                    job.pinned_budget = job.pinned_budget.saturating_sub(bytes);
                     job.kept += 1;
                     job.kept_large += super::large::disk_len(large);
                 }
@@ -357,7 +380,11 @@ impl Log {
         let Some(header) = self.read_header(position)? else { return Ok(None) };
         let large = if header.place == Place::File { header.payload_len } else { 0 };
         let expired = header.expires != 0 && header.expires <= self.now();
-        if header.worth == Worth::Low || expired || item.len.saturating_add(large) > job.budget {
+        let (worthy, budget) = match *hits {
+            PINNED => (true, job.pinned_budget),
+            _ => (header.worth != Worth::Low, job.budget),
+        };
+        if !worthy || expired || item.len.saturating_add(large) > budget {
             return Ok(None);
         }
         let spot = Spot::of_key(item.kind, &item.key);
@@ -366,7 +393,7 @@ impl Log {
         let Some(new) = self.keep(&header, &found, &spot, &mut job.buffer)? else {
             return Ok(None);
         };
-        if job.class == Class::Main && *hits > 1 {
+        if job.class == Class::Main && *hits > 1 && *hits != PINNED {
             self.index.set_hits(&new, hits - 1);
         }
         Ok(Some(large))

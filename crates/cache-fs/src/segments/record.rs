@@ -26,7 +26,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn from_byte(byte: u8) -> Option<Self> {
+    pub(super) fn from_byte(byte: u8) -> Option<Self> {
         [Self::Raw, Self::Entry, Self::Blake3, Self::Sha256].into_iter().find(|kind| *kind as u8 == byte)
     }
 }
