@@ -36,3 +36,14 @@ fn with_the_default_limits() {
     let skipped: Vec<&str> = report.skipped().map(|(name, _)| name).collect();
     assert_eq!(skipped, ["blob_of_200_mib"], "{report}");
 }
+
+#[test]
+fn it_says_what_it_can_do() {
+    let store = MemoryStore::default();
+    let capabilities = store.capabilities();
+    assert_eq!((store.name(), cache_memory::NAME), ("memory", "memory"));
+    assert!(
+        capabilities.list && capabilities.conditional_put && capabilities.local && !capabilities.persistent
+    );
+    assert_eq!(capabilities.max_blob, Some(capabilities.max_value));
+}

@@ -77,7 +77,8 @@ fn everything_that_happens_is_told_once() {
 fn evictions_are_told_and_counted_alike() {
     let (store, _, log) = observed(Policy { max_bytes: Some(50_000), ..Policy::unlimited() });
     for number in 0..200 {
-        let _ = store.put(&key(number), &entry(vec![0; 1000]), PutMode::Overwrite).unwrap();
+        let _ =
+            store.put(&key(number), &entry(vec![0; 500 + number as usize * 10]), PutMode::Overwrite).unwrap();
     }
     let evicted: u64 =
         log.take().iter().filter_map(|line| line.strip_prefix("evicted ")?.parse::<u64>().ok()).sum();
