@@ -208,3 +208,26 @@ fn what_a_lease_keeps_is_not_evicted() {
     flood(10_000);
     assert_eq!(std::fs::read_dir(&pins).unwrap().count(), 0);
 }
+
+/// A server runs on when somebody empties its cache.
+#[test]
+fn a_store_that_is_deleted_while_it_is_open_goes_on() {
+    for layout in LAYOUTS {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FsStore::open(dir.path(), Options { layout, ..options() }).unwrap();
+        for number in 0..3 {
+            let _ = store.put(&key(number), &entry(content(number, 700)), PutMode::Overwrite).unwrap();
+            let digest = store.write_blob(&content(number, 400_000)).unwrap();
+            assert!(hit(&store, &key(number)).is_some(), "{layout:?} {number}");
+            assert!(store.read_blob(&digest, MIB).unwrap().is_some(), "{layout:?} {number}");
+            for item in std::fs::read_dir(dir.path()).unwrap() {
+                let path = item.unwrap().path();
+                if path.is_dir() {
+                    std::fs::remove_dir_all(path).unwrap();
+                }
+            }
+        }
+        let _ = store.put(&key(9), &entry("new"), PutMode::Overwrite).unwrap();
+        assert!(hit(&store, &key(9)).is_some() && hit(&store, &key(1)).is_none(), "{layout:?}");
+    }
+}

@@ -27,12 +27,12 @@ impl Logged {
         let fail = |e| self.read_error(e);
         if limit < u64::MAX {
             // Nothing is read that nobody may have.
-            let sight = self.log.look_up(kind, id, Depth::Header, false, &mut buffer).map_err(fail)?;
+            let sight = self.log().look_up(kind, id, Depth::Header, false, &mut buffer).map_err(fail)?;
             if let Some(size) = sight.into_record().map(|record| record.len()).filter(|len| *len > limit) {
                 return Err(Error::TooLarge { what: format!("the blob {digest}"), size, limit });
             }
         }
-        match self.log.look_up(kind, id, depth, true, &mut buffer).map_err(fail)? {
+        match self.log().look_up(kind, id, depth, true, &mut buffer).map_err(fail)? {
             Sight::Hit(record) => {
                 let len = record.len();
                 Ok(Some((record.payload, len, buffer)))
@@ -70,14 +70,14 @@ impl Logged {
     /// Returns the length of a blob, if there is one.
     pub(crate) fn blob_len(&self, digest: &Digest) -> Option<u64> {
         let (kind, id) = address(digest);
-        let sight = self.log.look_up(kind, id, Depth::Header, false, &mut Vec::new()).ok()?;
+        let sight = self.log().look_up(kind, id, Depth::Header, false, &mut Vec::new()).ok()?;
         sight.into_record().map(|record| record.len())
     }
 
     /// Returns whether a blob is there, with this length if one is given, and counts that as a use.
     pub(crate) fn has_blob(&self, digest: &Digest, len: Option<u64>) -> bool {
         let (kind, id) = address(digest);
-        let sight = self.log.look_up(kind, id, Depth::Header, true, &mut Vec::new());
+        let sight = self.log().look_up(kind, id, Depth::Header, true, &mut Vec::new());
         let record = sight.ok().and_then(Sight::into_record);
         record.is_some_and(|record| len.is_none_or(|len| len == record.len()))
     }
@@ -98,9 +98,10 @@ impl Logged {
     }
 
     fn put_blob(self: &Arc<Self>, digest: &Digest, content: &[u8]) -> Result<()> {
-        let done = self.log.put_bytes(&Put { payload: Source::Bytes(content), ..blob(digest) });
+        let done =
+            self.log.run(|log| log.put_bytes(&Put { payload: Source::Bytes(content), ..blob(digest) }));
         self.tell_evicted();
-        done.map_err(|e| self.log.put_error(e))?;
+        done.map_err(|e| self.put_error(e))?;
         self.emit(|| Event::Blob { digest, len: content.len() as u64, deduplicated: false });
         Ok(())
     }
@@ -139,12 +140,12 @@ impl Logged {
                 path.display()
             )));
         }
-        if meta.len() > self.log.max_inline()
+        if meta.len() > self.log().max_inline()
             && let Some(stored) = self.import_clone(&source, meta.len())?
         {
             return Ok(stored);
         }
-        if meta.len() <= self.log.max_inline() {
+        if meta.len() <= self.log().max_inline() {
             let mut content = Vec::with_capacity(meta.len() as usize + 1);
             (&source).take(CHUNK as u64).read_to_end(&mut content).map_err(fail)?;
             if content.len() < CHUNK {
@@ -157,8 +158,8 @@ impl Logged {
 
     /// Stores a clone of `source`; nothing if the file system cannot clone.
     fn import_clone(self: &Arc<Self>, source: &File, len: u64) -> Result<Option<(Digest, u64)>> {
-        let full = |e| self.log.put_error(e);
-        let created = self.log.create_large(len, Worth::Normal);
+        let full = |e| self.put_error(e);
+        let created = self.log().create_large(len, Worth::Normal);
         self.tell_evicted();
         let mut large = created.map_err(full)?;
         if reflink_copy::reflink_file(source, large.file()).is_err() {
@@ -196,7 +197,7 @@ impl Logged {
     pub(crate) fn delete_blob(&self, digest: &Digest) -> Result<bool> {
         self.writable()?;
         let (kind, id) = address(digest);
-        self.log.remove(kind, id).map_err(|e| self.change_error(e))
+        self.log().remove(kind, id).map_err(|e| self.change_error(e))
     }
 }
 
@@ -228,10 +229,8 @@ impl BlobWriter {
         len: Option<u64>,
     ) -> Result<Self> {
         store.writable()?;
-        let large = match len.filter(|len| *len > store.log.max_inline()) {
-            Some(len) => {
-                Some(store.log.create_large(len, Worth::Normal).map_err(|e| store.log.put_error(e))?)
-            }
+        let large = match len.filter(|len| *len > store.log().max_inline()) {
+            Some(len) => Some(store.log().create_large(len, Worth::Normal).map_err(|e| store.put_error(e))?),
             None => None,
         };
         let hasher = Hasher::new(function);
@@ -245,7 +244,7 @@ impl BlobWriter {
             return Err(Error::LengthMismatch { expected, found: after });
         }
         self.hasher.update(bytes);
-        let log = &self.store.log;
+        let log = &self.store.log();
         if self.large.is_none() && after <= log.max_inline() {
             self.small.extend_from_slice(bytes);
             return Ok(());
@@ -263,7 +262,7 @@ impl BlobWriter {
         };
         let done = write();
         self.store.tell_evicted();
-        done.map_err(|e| log.put_error(e))
+        done.map_err(|e| self.store.put_error(e))
     }
 
     /// Makes the blob visible; returns its digest and length.
@@ -286,7 +285,7 @@ impl BlobWriter {
             Some(large) => {
                 let done = large.finish(&blob(&found));
                 store.tell_evicted();
-                done.map_err(|e| store.log.put_error(e))?;
+                done.map_err(|e| store.put_error(e))?;
                 store.emit(|| Event::Blob { digest: &found, len, deduplicated: false });
             }
         }

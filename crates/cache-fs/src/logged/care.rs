@@ -31,7 +31,7 @@ impl Logged {
     fn entries_from(&self, from: u64) -> Result<(Vec<Known>, Option<u64>)> {
         let mut known = Vec::new();
         let next = self
-            .log
+            .log()
             .visit(false, from, Depth::Meta, &mut |visited| {
                 if let Visited::Record(record, buffer, used) = visited {
                     known.extend(decode(record, buffer, used));
@@ -117,18 +117,18 @@ impl Logged {
         }
         if !dry_run {
             // What is not in the index yet may be what an entry names, or an entry.
-            self.log.finish_rebuild().map_err(|e| self.change_error(e))?;
+            self.log().finish_rebuild().map_err(|e| self.change_error(e))?;
         }
         let mut report = GcReport::default();
         let now = self.clock.now();
         let change = |e| self.change_error(e);
-        let before = self.log.bytes();
+        let before = self.log().bytes();
         // What is as old and was used since is kept by the first of these, as if it was stored now.
         let aged_before = self.policy.max_age.map_or(0, |age| now.minus(age).as_millis());
         if !dry_run && aged_before > 0 {
-            report.aged += self.log.reclaim_older(aged_before).map_err(change)?;
+            report.aged += self.log().reclaim_older(aged_before).map_err(change)?;
         }
-        report.bytes += before.saturating_sub(self.log.bytes());
+        report.bytes += before.saturating_sub(self.log().bytes());
         let mut named = HashSet::new();
         self.each_entry(&mut |Known { key, entry, value_len, stored, used }| {
             let number = if entry.meta.is_expired(now) {
@@ -150,29 +150,29 @@ impl Logged {
             Ok(())
         })?;
         self.collect_blobs(dry_run, &named, &mut report)?;
-        let before = self.log.bytes();
+        let before = self.log().bytes();
         if dry_run {
             let (records, bytes) = self.beyond_limits()?;
             report.evicted += records;
             report.bytes += bytes;
         } else {
-            self.log.recount().map_err(change)?;
-            let evicted = self.log.counters().evicted;
-            self.log.keep_limits().map_err(change)?;
-            report.evicted += self.log.counters().evicted.saturating_sub(evicted);
+            self.log().recount().map_err(change)?;
+            let evicted = self.log().counters().evicted;
+            self.log().keep_limits().map_err(change)?;
+            report.evicted += self.log().counters().evicted.saturating_sub(evicted);
             self.tell_evicted();
         }
-        let (leftovers, bytes) = self.log.remove_leftovers(LEFTOVER, dry_run).map_err(change)?;
+        let (leftovers, bytes) = self.log().remove_leftovers(LEFTOVER, dry_run).map_err(change)?;
         report.leftovers = leftovers;
-        report.bytes += bytes + before.saturating_sub(self.log.bytes());
+        report.bytes += bytes + before.saturating_sub(self.log().bytes());
         Ok(report)
     }
 
     /// Estimates how many records have to go to keep the limits, and their bytes, as if all were of one size.
     fn beyond_limits(&self) -> Result<(u64, u64)> {
         let stats = self.stats()?;
-        let count = self.log.count().map_err(|e| self.read_error(e))?;
-        let (bytes, records) = (self.log.bytes(), count.entries + count.blobs);
+        let count = self.log().count().map_err(|e| self.read_error(e))?;
+        let (bytes, records) = (self.log().bytes(), count.entries + count.blobs);
         let content = bytes.saturating_sub(stats.index_bytes);
         // Room is made until there is some for another segment, and by whole segments.
         let limit = self.policy.max_bytes.unwrap_or(u64::MAX);
@@ -191,7 +191,7 @@ impl Logged {
         while let Some(from) = chunk {
             let mut doomed = Vec::new();
             chunk = self
-                .log
+                .log()
                 .visit(true, from, Depth::Header, &mut |visited| {
                     if let Visited::Record(record, ..) = visited {
                         let digest = digest(record.kind(), *record.key());
@@ -222,14 +222,14 @@ impl Logged {
             self.writable()?;
         }
         let mut report = VerifyReport::default();
-        let buckets = u32::try_from(self.log.buckets()).unwrap_or(u32::MAX);
+        let buckets = u32::try_from(self.log().buckets()).unwrap_or(u32::MAX);
         // Blobs first: an entry that names a damaged one is incomplete.
         for blobs in [true, false] {
             let mut chunk = Some(0);
             while let Some(from) = chunk {
                 let mut incomplete = Vec::new();
                 chunk = self
-                    .log
+                    .log()
                     .visit(blobs, from, Depth::Whole, &mut |visited| {
                         incomplete.extend(self.verify_one(blobs, &visited, &mut report));
                     })
@@ -296,13 +296,13 @@ impl Logged {
     pub(crate) fn each_blob(&self, visit: &mut dyn FnMut(Digest, u64) -> Result<()>) -> Result<()> {
         if !self.read_only {
             // What is not in the index yet would not be visited.
-            self.log.finish_rebuild().map_err(|e| self.change_error(e))?;
+            self.log().finish_rebuild().map_err(|e| self.change_error(e))?;
         }
         let mut chunk = Some(0);
         while let Some(from) = chunk {
             let mut found = Vec::new();
             chunk = self
-                .log
+                .log()
                 .visit(true, from, Depth::Header, &mut |visited| {
                     if let Visited::Record(record, ..) = visited {
                         found.extend(digest(record.kind(), *record.key()).map(|it| (it, record.len())));
@@ -317,7 +317,8 @@ impl Logged {
     /// Returns the length of the content of an entry, if there is one.
     pub(crate) fn entry_len(&self, key: &Key) -> Option<u64> {
         let mut buffer = Vec::new();
-        let sight = self.log.look_up(Kind::Entry, key.as_bytes(), Depth::Header, false, &mut buffer).ok()?;
+        let sight =
+            self.log().look_up(Kind::Entry, key.as_bytes(), Depth::Header, false, &mut buffer).ok()?;
         sight.into_record().map(|record| record.len())
     }
 }

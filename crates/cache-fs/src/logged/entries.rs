@@ -32,7 +32,7 @@ impl Logged {
         let used = look != Look::Peek;
         let mut buffer = Vec::new();
         let sight = self
-            .log
+            .log()
             .look_up(Kind::Entry, key.as_bytes(), Depth::Bytes, used, &mut buffer)
             .map_err(|e| self.read_error(e))?;
         let record = match sight {
@@ -60,7 +60,7 @@ impl Logged {
     }
 
     fn evicted_at(&self) -> Timestamp {
-        Timestamp::from_millis(self.log.reclaimed_at())
+        Timestamp::from_millis(self.log().reclaimed_at())
     }
 
     pub(super) fn tell_damaged(&self, what: &str, why: &str) {
@@ -73,7 +73,7 @@ impl Logged {
         for (digest, len) in entry.blobs() {
             let (kind, id) = address(digest);
             let sight = self
-                .log
+                .log()
                 .look_up(kind, id, Depth::Header, used, &mut buffer)
                 .map_err(|e| self.read_error(e))?;
             match sight {
@@ -109,9 +109,9 @@ impl Logged {
                 expires,
                 if_absent: mode == PutMode::IfAbsent,
             };
-            let done = self.log.put_bytes(&put);
+            let done = self.log.run(|log| log.put_bytes(&put));
             self.tell_evicted();
-            outcome = match done.map_err(|e| self.log.put_error(e))? {
+            outcome = match done.map_err(|e| self.put_error(e))? {
                 Outcome::Stored { .. } => PutOutcome::Stored,
                 Outcome::Present => PutOutcome::Present,
             };
@@ -119,7 +119,7 @@ impl Logged {
             if outcome == PutOutcome::Stored || self.is_alive(key)? {
                 break;
             }
-            self.log.remove(Kind::Entry, key.as_bytes()).map_err(|e| self.change_error(e))?;
+            self.log().remove(Kind::Entry, key.as_bytes()).map_err(|e| self.change_error(e))?;
         }
         if outcome == PutOutcome::Stored {
             self.emit(|| Event::Put { key, bytes: entry.size() });
@@ -143,7 +143,7 @@ impl Logged {
             }
             other => Error::Invalid(format!("the entry cannot be stored: {other}")),
         })?;
-        let limit = self.log.max_meta();
+        let limit = self.log().max_meta();
         if facts.len() as u64 > limit {
             let what = "the metadata of the entry".to_owned();
             return Err(Error::TooLarge { what, size: facts.len() as u64, limit });
@@ -168,7 +168,7 @@ impl Logged {
     /// Removes an entry that is of no use: what the store does by itself is no removal to tell of.
     pub(super) fn remove_quietly(&self, key: &Key) -> Result<bool> {
         self.writable()?;
-        self.log.remove(Kind::Entry, key.as_bytes()).map_err(|e| self.change_error(e))
+        self.log().remove(Kind::Entry, key.as_bytes()).map_err(|e| self.change_error(e))
     }
 }
 

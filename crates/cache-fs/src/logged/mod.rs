@@ -14,7 +14,7 @@ use crate::files::NAME;
 use crate::options::Options;
 use crate::place::Place;
 use crate::report::Usage;
-use crate::segments::{Kind, LAYOUT, Log, Pins, SegmentStats, Settings, VERSION, Worth, check_limit};
+use crate::segments::{Handle, Kind, LAYOUT, Log, Pins, SegmentStats, Settings, VERSION, Worth, check_limit};
 use crate::{disk, marker};
 
 pub(crate) use blobs::BlobWriter;
@@ -23,7 +23,7 @@ pub(crate) use blobs::BlobWriter;
 #[derive(Debug)]
 pub(crate) struct Logged {
     dir: PathBuf,
-    log: Arc<Log>,
+    log: Handle,
     policy: Policy,
     clock: Arc<dyn Clock>,
     observers: Observers,
@@ -51,9 +51,9 @@ impl Logged {
             if !there {
                 return Ok(None);
             }
-            Log::open(&root, settings).map_err(fail)?.map(Arc::new)
+            Log::open(&root, settings.clone()).map_err(fail)?.map(Arc::new)
         } else {
-            let log = Log::open_or_create(&root, settings).map_err(fail)?;
+            let log = Log::open_or_create(&root, settings.clone()).map_err(fail)?;
             if !there {
                 marker::write(&root, LAYOUT, VERSION)?;
             }
@@ -61,7 +61,7 @@ impl Logged {
         };
         Ok(log.map(|log| Self {
             dir: place.dir.clone(),
-            log,
+            log: Handle::new(log, root, settings),
             policy: place.policy.clone(),
             clock: options.clock,
             observers: options.observers,
@@ -71,9 +71,9 @@ impl Logged {
     }
 
     pub(crate) fn usage(&self) -> Usage {
-        let count = self.log.count().unwrap_or_default();
+        let count = self.log().count().unwrap_or_default();
         Usage {
-            bytes: self.log.bytes(),
+            bytes: self.log().bytes(),
             entries: count.entries,
             blobs: count.blobs,
             max_bytes: self.policy.max_bytes,
@@ -82,7 +82,7 @@ impl Logged {
     }
 
     pub(crate) fn stats(&self) -> Result<SegmentStats> {
-        self.log.stats().map_err(|e| self.read_error(e))
+        self.log().stats().map_err(|e| self.read_error(e))
     }
 
     /// Refuses to change a store that was opened for reading.
@@ -94,12 +94,22 @@ impl Logged {
         Ok(())
     }
 
+    fn log(&self) -> Arc<Log> {
+        self.log.log()
+    }
+
     fn read_error(&self, source: std::io::Error) -> Error {
         Error::io("cannot read the cache at", &self.dir, source)
     }
 
     fn change_error(&self, source: std::io::Error) -> Error {
+        self.log.heal(&source);
         Error::io("cannot change the cache at", &self.dir, source)
+    }
+
+    fn put_error(&self, source: std::io::Error) -> Error {
+        self.log.heal(&source);
+        self.log().put_error(source)
     }
 
     fn emit<'a>(&self, event: impl FnOnce() -> Event<'a>) {
@@ -108,7 +118,7 @@ impl Logged {
 
     pub(crate) fn pins(&self) -> Result<Pins> {
         self.writable()?;
-        self.log.pins().map_err(|e| self.change_error(e))
+        self.log().pins().map_err(|e| self.change_error(e))
     }
 
     /// Adds entries and blobs to what is kept.
@@ -120,7 +130,7 @@ impl Logged {
 
     /// Tells of what had to go since the last call.
     fn tell_evicted(&self) {
-        if let Some((items, bytes)) = self.log.take_evicted() {
+        if let Some((items, bytes)) = self.log().take_evicted() {
             self.emit(|| Event::Evicted { items, bytes });
         }
     }

@@ -16,6 +16,11 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    /// Takes over an open log.
+    pub(crate) fn new(log: Arc<Log>, root: PathBuf, settings: Settings) -> Self {
+        Self { log: RwLock::new(log), root, settings }
+    }
+
     /// Opens the log in `root`, and makes it if it is absent.
     pub(crate) fn open_or_create(root: PathBuf, settings: Settings) -> io::Result<Self> {
         let log = Log::open_or_create(&root, settings.clone())?;
@@ -39,10 +44,18 @@ impl Handle {
         }
     }
 
+    /// Sees to it that what comes next is done on the new store, if `error` says that the old one is gone.
+    pub(crate) fn heal(&self, error: &io::Error) {
+        if is_made_anew(error) {
+            // What comes next fails as well then, and says why.
+            let _ = self.renew(&self.log());
+        }
+    }
+
     fn renew(&self, old: &Arc<Log>) -> io::Result<()> {
         let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have been faster.
-        if Arc::ptr_eq(&log, old) {
+        if Arc::ptr_eq(&log, old) && !self.settings.read_only {
             *log = Log::open_or_create(&self.root, self.settings.clone())?;
         }
         Ok(())
