@@ -122,8 +122,7 @@ impl Chain {
             Ok(found) => found,
             Err(error) => return Answer::Unknown(error),
         };
-        // A put or removal that went past this tier meanwhile has made its answer an old one.
-        let counts = |entry: &Entry| !link.shadow.contains(key) && !entry.meta.is_expired(self.clock.now());
+        let counts = |entry: &Entry| !entry.meta.is_expired(self.clock.now());
         // Uploads ask as well, and are nobody's hits.
         let counted = urgency != Urgency::Upload;
         let Some(entry) = found.filter(counts) else {
@@ -250,9 +249,7 @@ impl Chain {
             };
             let now = self.clock.now();
             for (place, entry) in some.iter().zip(answers) {
-                let key = &batch.keys[*place];
-                batch.found[*place] =
-                    entry.filter(|entry| !link.shadow.contains(key) && !entry.meta.is_expired(now));
+                batch.found[*place] = entry.filter(|entry| !entry.meta.is_expired(now));
                 if batch.found[*place].is_some() {
                     hits.push(*place);
                 } else {

@@ -458,3 +458,20 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Errand::{Put, PutIfAbsent, Remove};
+    use super::*;
+
+    #[test]
+    fn of_two_errands_one_is_run() {
+        for first in [Put, PutIfAbsent, Remove] {
+            assert_eq!((first.then(Put), first.then(Remove)), (Put, Remove));
+            assert_eq!(Errand::from_code(first.code()), Some(first));
+        }
+        // What a put or a removal would have replaced must go.
+        assert_eq!([Put, PutIfAbsent, Remove].map(|first| first.then(PutIfAbsent)), [Put, PutIfAbsent, Put]);
+        assert_eq!(Errand::from_code(4), None, "that is another record of the journal");
+    }
+}

@@ -503,3 +503,39 @@ fn callers_may_be_on_any_executor() {
     let _ = block_on(chain.close_within(Duration::from_millis(20))).unwrap();
     assert!(Coordinator::builder().tier(near(&first)).build().is_err(), "no runtime");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_before_a_put_is_not_shared_after_it() {
+    let (first, second) = (faulty(), faulty());
+    let blobs = [blob(1, 10)];
+    store(second.inner(), &key(1), &entry("old", &blobs), &blobs).await;
+    // The second tier has answered, and its answer is being checked.
+    let gate = Gate::new();
+    first.inject(Operation::Missing, .., Fault::Wait(gate.clone()));
+    let chain = Coordinator::builder().tier(near(&first)).tier(near(&second).verify(true)).build().unwrap();
+    let chain = Arc::new(chain);
+    let early = {
+        let chain = Arc::clone(&chain);
+        tokio::spawn(async move { chain.get(&key(1)).await.unwrap() })
+    };
+    gate.arrived(1).await;
+    let _ = chain.put(&key(1), &entry("new", &[]), PutMode::Overwrite).await.unwrap();
+    for store in [&first, &second] {
+        store.inner().remove(&key(1)).await.unwrap();
+    }
+    assert_eq!(chain.get(&key(1)).await.unwrap(), None);
+    gate.open();
+    assert!(early.await.unwrap().is_some_and(|entry| entry.meta.name == "old"), "it was asked for before");
+    settle(&chain).await;
+    assert_eq!(chain.get(&key(1)).await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_ends_the_memory_of_a_miss() {
+    let (first, second) = (faulty(), faulty());
+    let chain = Coordinator::builder().tier(near(&first)).tier(near(&second)).build().unwrap();
+    assert_eq!(chain.get(&key(1)).await.unwrap(), None);
+    let _ = chain.put(&key(1), &entry("new", &[]), PutMode::Overwrite).await.unwrap();
+    first.inner().remove(&key(1)).await.unwrap();
+    assert!(chain.get(&key(1)).await.unwrap().is_some());
+}

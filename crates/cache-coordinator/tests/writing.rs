@@ -441,3 +441,22 @@ async fn a_tier_that_panics_stops_nothing() {
     let stats = chain.stats();
     assert_eq!((stats.pushes.done, stats.promotions.failed, stats.promotions.waiting), (1, 1, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_arrives_after_it_was_replaced_does_not_count() {
+    let (first, last) = (faulty(), faulty());
+    let gate = Gate::new();
+    last.inject(Operation::Put, .., Fault::Wait(gate.clone()));
+    let settings = WriteBack { min_cost_ms: 500, ..WriteBack::default() };
+    let chain = two(&first, &last).write_back(settings).build().unwrap();
+    let _ = chain.put(&key(1), &entry("old", &[]), PutMode::Overwrite).await.unwrap();
+    gate.arrived(1).await;
+    let mut cheap = entry("new", &[]);
+    cheap.meta.cost_ms = 1;
+    let _ = chain.put(&key(1), &cheap, PutMode::Overwrite).await.unwrap();
+    gate.open();
+    settle(&chain).await;
+    assert_eq!(last.inner().get(&key(1)).await.unwrap(), Some(entry("old", &[])));
+    first.inner().remove(&key(1)).await.unwrap();
+    assert_eq!(chain.get(&key(1)).await.unwrap(), None);
+}
