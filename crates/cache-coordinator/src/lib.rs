@@ -66,6 +66,7 @@
 //! Timers and background work run on a tokio runtime with time enabled: the one that the chain is built in, or
 //! [another](CoordinatorBuilder::runtime). Callers may be on any executor.
 
+pub mod action;
 mod background;
 mod blobs;
 mod breaker;
