@@ -1,17 +1,22 @@
 //! How a cache is opened.
 
+#[cfg(feature = "fs")]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use cache_core::{Clock, Namespace, Observer, Observers, Policy};
-use cache_fs::{FsStore, Options};
+use cache_core::{Clock, Namespace, Observer, Observers, Policy, SystemClock};
 
+use crate::cache::Inner;
+use crate::place::Place;
+use crate::tier::Tier;
 use crate::{Cache, Result};
 
 /// Opens a [`Cache`] with other limits than the default ones.
 ///
 /// ```
+/// # #[cfg(feature = "fs")] {
 /// use std::time::Duration;
 /// use vitte_cache::CacheBuilder;
 ///
@@ -24,15 +29,27 @@ use crate::{Cache, Result};
 ///     .open()?;
 /// cache.put("answer", &42)?;
 /// assert_eq!(cache.get::<i32>("answer")?, Some(42));
+/// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct CacheBuilder {
-    dir: PathBuf,
+    /// Where the values are; in memory if nothing.
+    #[cfg(feature = "fs")]
+    dir: Option<PathBuf>,
+    /// Bytes of copies in memory.
+    #[cfg(all(feature = "fs", feature = "memory"))]
+    copies: Option<u64>,
+    #[cfg(feature = "fs")]
+    read_only: bool,
+    #[cfg(feature = "fs")]
+    trust_dir: bool,
     namespace: Option<String>,
     limits: Limits,
-    options: Options,
+    policy: Option<Policy>,
+    observers: Observers,
+    clock: Arc<dyn Clock>,
 }
 
 /// What differs from the policy that fits the disk.
@@ -46,8 +63,49 @@ struct Limits {
 
 impl CacheBuilder {
     /// Returns a builder for the cache in `dir`, which is made when it is not there.
+    #[cfg(feature = "fs")]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), namespace: None, limits: Limits::default(), options: Options::default() }
+        Self { dir: Some(dir.into()), ..Self::empty() }
+    }
+
+    /// Returns a builder for a cache in the memory of this process. Without other limits it takes at most
+    /// [256 MiB](crate::memory::DEFAULT_MAX_BYTES).
+    ///
+    /// ```
+    /// let cache = vitte_cache::CacheBuilder::in_memory().max_bytes(16 << 20).open()?;
+    /// assert!(cache.dir().is_none());
+    /// # Ok::<(), vitte_cache::Error>(())
+    /// ```
+    #[cfg(feature = "memory")]
+    pub fn in_memory() -> Self {
+        Self::empty()
+    }
+
+    fn empty() -> Self {
+        Self {
+            #[cfg(feature = "fs")]
+            dir: None,
+            #[cfg(all(feature = "fs", feature = "memory"))]
+            copies: None,
+            #[cfg(feature = "fs")]
+            read_only: false,
+            #[cfg(feature = "fs")]
+            trust_dir: false,
+            namespace: None,
+            limits: Limits::default(),
+            policy: None,
+            observers: Observers::default(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Keeps copies of what was used last in memory as well, in at most so many bytes, so that most look-ups do not read
+    /// the disk. What this cache and its clones change is seen at once. What others change in the directory, through
+    /// another cache or in another process, is seen after at most a second. For a cache in memory it changes nothing.
+    #[cfg(all(feature = "fs", feature = "memory"))]
+    pub fn copies_in_memory(mut self, bytes: u64) -> Self {
+        self.copies = Some(bytes);
+        self
     }
 
     /// Keeps the values apart from those of other programs in the same directory: 1 to 100 characters of
@@ -57,13 +115,13 @@ impl CacheBuilder {
         self
     }
 
-    /// Limits the bytes on disk, of all namespaces together. What was not used for the longest time goes first.
+    /// Limits the bytes, on a disk those of all namespaces together. What was not used for the longest time goes first.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.limits.max_bytes = Some(bytes);
         self
     }
 
-    /// Limits the number of values, of all namespaces together.
+    /// Limits the number of values, on a disk those of all namespaces together.
     pub fn max_entries(mut self, entries: u64) -> Self {
         self.limits.max_entries = Some(entries);
         self
@@ -83,32 +141,34 @@ impl CacheBuilder {
 
     /// Sets all limits at once. The single limits of this builder go before those of `policy`.
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.options.policy = Some(policy);
+        self.policy = Some(policy);
         self
     }
 
-    /// Only reads: what is put is not stored, and nothing else changes on the disk.
+    /// Only reads: what is put is not stored, and nothing else changes on the disk. It is of no use in memory.
+    #[cfg(feature = "fs")]
     pub fn read_only(mut self, read_only: bool) -> Self {
-        self.options.read_only = read_only;
+        self.read_only = read_only;
         self
     }
 
     /// Uses the directory even if somebody else owns it or anybody may write to it. Whoever can write there can make
     /// this program read any value.
+    #[cfg(feature = "fs")]
     pub fn trust_dir(mut self, trust: bool) -> Self {
-        self.options.trust_dir = trust;
+        self.trust_dir = trust;
         self
     }
 
     /// Tells `observer` about hits, misses with their reasons, puts and evictions.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.options.observers = Observers::new(observer);
+        self.observers = Observers::new(observer);
         self
     }
 
     /// Reads the time from `clock`, so that a test can let values expire.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.options.clock = clock;
+        self.clock = clock;
         self
     }
 
@@ -118,25 +178,98 @@ impl CacheBuilder {
     /// [`Error::Namespace`](crate::Error::Namespace), or [`Error::Store`](crate::Error::Store) if the directory cannot
     /// be used.
     pub fn open(mut self) -> Result<Cache> {
-        let namespace = self.namespace.map_or_else(|| Ok(Namespace::default()), Namespace::new)?;
-        let Limits { max_bytes, max_entries, max_age, default_ttl } = self.limits;
-        if max_bytes.is_some() || max_entries.is_some() || max_age.is_some() || default_ttl.is_some() {
-            let mut policy = if let Some(policy) = self.options.policy {
+        let namespace = self.namespace.take().map_or_else(|| Ok(Namespace::default()), Namespace::new)?;
+        #[cfg(feature = "fs")]
+        if let Some(dir) = self.dir.take() {
+            return self.on_disk(&dir, namespace);
+        }
+        #[cfg(feature = "memory")]
+        return Ok(self.in_memory_of(namespace));
+        #[cfg(not(feature = "memory"))]
+        unreachable!("without memory there is no builder that has no directory")
+    }
+
+    #[cfg(feature = "memory")]
+    pub(crate) fn in_memory_of(self, namespace: Namespace) -> Cache {
+        let base = cache_memory::Options::default().policy;
+        let policy = self.limits.over(self.policy.clone().unwrap_or(base));
+        let tier = self.memory(policy.clone());
+        self.cache(Box::new(tier), Place::in_memory(), namespace, policy.default_ttl)
+    }
+
+    #[cfg(feature = "memory")]
+    fn memory(&self, policy: Policy) -> crate::in_memory::Memory {
+        let (clock, observers) = (Arc::clone(&self.clock), self.observers.clone());
+        let options = cache_memory::Options { policy, clock, observers, ..cache_memory::Options::default() };
+        crate::in_memory::Memory(cache_memory::MemoryStore::new(options))
+    }
+
+    #[cfg(feature = "fs")]
+    fn on_disk(self, dir: &Path, namespace: Namespace) -> Result<Cache> {
+        use cache_fs::{FsStore, Options};
+
+        let mut options = Options {
+            policy: self.policy.clone(),
+            read_only: self.read_only,
+            trust_dir: self.trust_dir,
+            clock: Arc::clone(&self.clock),
+            observers: self.observers.clone(),
+            ..Options::default()
+        };
+        if self.limits.any() {
+            let policy = if let Some(policy) = options.policy {
                 policy
             } else {
                 // What fits the disk is known to the store. It is only read: how it is made depends on the limits.
-                let there = self.dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("."));
-                let options = Options { read_only: true, trust_dir: true, ..self.options.clone() };
+                let there = dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("."));
+                let options = Options { read_only: true, trust_dir: true, ..options.clone() };
                 FsStore::open(there, options)?.policy().clone()
             };
-            policy.max_bytes = max_bytes.or(policy.max_bytes);
-            policy.max_entries = max_entries.or(policy.max_entries);
-            policy.max_age = max_age.or(policy.max_age);
-            policy.default_ttl = default_ttl.or(policy.default_ttl);
-            self.options.policy = Some(policy);
+            options.policy = Some(self.limits.over(policy));
         }
-        let (clock, read_only) = (Arc::clone(&self.options.clock), self.options.read_only);
-        let store = FsStore::open(&self.dir, self.options)?;
-        Ok(Cache::over(store, namespace, clock, read_only))
+        let store = FsStore::open(dir, options)?;
+        let (place, default_ttl) = (Place::on_disk(store.dir()), store.policy().default_ttl);
+        let disk = crate::disk::Disk { store, read_only: self.read_only };
+        #[cfg(feature = "memory")]
+        if let Some(bytes) = self.copies {
+            let copies = self.memory(Policy { max_bytes: Some(bytes), ..Policy::unlimited() });
+            let tier = crate::copied::Copied::new(copies, disk, Arc::clone(&self.clock));
+            return Ok(self.cache(Box::new(tier), place, namespace, default_ttl));
+        }
+        Ok(self.cache(Box::new(disk), place, namespace, default_ttl))
+    }
+
+    fn cache(
+        self,
+        tier: Box<dyn Tier>,
+        place: Place,
+        namespace: Namespace,
+        default_ttl: Option<Duration>,
+    ) -> Cache {
+        #[cfg(feature = "fs")]
+        let read_only = self.read_only;
+        #[cfg(not(feature = "fs"))]
+        let read_only = false;
+        let (clock, closed) = (self.clock, AtomicBool::new(false));
+        Cache::over(Inner { tier, place, namespace, clock, default_ttl, read_only, closed })
+    }
+}
+
+impl Limits {
+    #[cfg(feature = "fs")]
+    fn any(&self) -> bool {
+        let Self { max_bytes, max_entries, max_age, default_ttl } = self;
+        max_bytes.is_some() || max_entries.is_some() || max_age.is_some() || default_ttl.is_some()
+    }
+
+    /// Returns `policy` with these limits in place of its own.
+    fn over(&self, policy: Policy) -> Policy {
+        Policy {
+            max_bytes: self.max_bytes.or(policy.max_bytes),
+            max_entries: self.max_entries.or(policy.max_entries),
+            max_age: self.max_age.or(policy.max_age),
+            default_ttl: self.default_ttl.or(policy.default_ttl),
+            ..policy
+        }
     }
 }

@@ -8,32 +8,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cache_core::{
-    Clock, Entry, EntryMeta, Key, KeyBuilder, ListFilter, Namespace, Output, OutputKind, PutMode, RelPath,
-};
-use cache_fs::{FsStore, Lookup};
+use cache_core::{Clock, EntryMeta, Key, KeyBuilder, ListFilter, Namespace};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::flight::{self, Boarding};
+use crate::place::Place;
+use crate::tier::{Look, Tier};
 use crate::{CacheBuilder, Error, Result, encoding};
 
 /// Largest value, encoded, in bytes: it is in memory as a whole, and twice on its way in.
 pub const MAX_VALUE_BYTES: u64 = 1 << 30;
 
-/// Values up to this many bytes are kept in their entry; for larger ones a blob of their own is quicker to check.
-const MAX_INLINE: usize = 64 << 10;
 /// The kind of entries that hold the value of a Rust program.
 const KIND: &str = "value";
-/// The path of a value that is an output of its entry.
-const VALUE_PATH: &str = "value";
+/// The kind of entries that hold what a memoised function returned.
+pub(crate) const CALL: &str = "call";
 /// What is shown of a key in lists, in characters.
 const MAX_NAME: usize = 200;
-/// How many entries are removed at a time.
-const PAGE: usize = 1000;
 const WRITER: &str = concat!("vitte-cache ", env!("CARGO_PKG_VERSION"));
 
-/// A cache of values by name, in a directory. Clones share everything.
+/// A cache of values by name, in a directory or in memory. Clones share everything.
 ///
 /// Keys are texts or bytes. Values are of any type that serde can write and read back in the same way; a value that was
 /// stored by a type that has changed since is a miss.
@@ -42,6 +37,7 @@ const WRITER: &str = concat!("vitte-cache ", env!("CARGO_PKG_VERSION"));
 /// [`get_or_insert_with`](Self::get_or_insert_with) and its fallible twin go on without the cache instead.
 ///
 /// ```
+/// # #[cfg(feature = "fs")] {
 /// # let dir = tempfile::tempdir()?;
 /// # let dir = dir.path().join("cache");
 /// let cache = vitte_cache::Cache::new(&dir)?;
@@ -49,19 +45,27 @@ const WRITER: &str = concat!("vitte-cache ", env!("CARGO_PKG_VERSION"));
 /// cache.put("primes", &vec![2_u32, 3, 5])?;
 /// assert_eq!(cache.get::<Vec<u32>>("primes")?, Some(vec![2, 3, 5]));
 /// assert_eq!(cache.get::<Vec<i64>>("primes")?, None, "these are no i64");
+/// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct Cache(Arc<Inner>);
 
-struct Inner {
-    store: FsStore,
-    /// The directory under one name, whatever name it was opened by.
-    dir: Arc<Path>,
-    namespace: Namespace,
-    clock: Arc<dyn Clock>,
-    read_only: bool,
-    closed: AtomicBool,
+pub(crate) struct Inner {
+    pub(crate) tier: Box<dyn Tier>,
+    pub(crate) place: Place,
+    pub(crate) namespace: Namespace,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) default_ttl: Option<Duration>,
+    pub(crate) read_only: bool,
+    pub(crate) closed: AtomicBool,
+}
+
+/// Where a value is, and what is shown of it in lists.
+pub(crate) struct Slot {
+    pub(crate) key: Key,
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
 }
 
 impl Cache {
@@ -69,19 +73,33 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::Store`] if the directory cannot be used: it cannot be made or read, or others may write to it.
+    #[cfg(feature = "fs")]
     pub fn new(dir: impl AsRef<Path>) -> Result<Self> {
         Self::builder(dir).open()
     }
 
     /// Returns a builder for the cache in `dir`.
+    #[cfg(feature = "fs")]
     pub fn builder(dir: impl AsRef<Path>) -> CacheBuilder {
         CacheBuilder::new(dir.as_ref())
     }
 
-    pub(crate) fn over(store: FsStore, namespace: Namespace, clock: Arc<dyn Clock>, read_only: bool) -> Self {
-        let dir = store.dir().canonicalize().unwrap_or_else(|_| store.dir().to_owned());
-        let closed = AtomicBool::new(false);
-        Self(Arc::new(Inner { store, dir: dir.into(), namespace, clock, read_only, closed }))
+    /// Returns an empty cache in the memory of this process, of at most
+    /// [256 MiB](crate::memory::DEFAULT_MAX_BYTES). It ends with its last clone.
+    ///
+    /// ```
+    /// let cache = vitte_cache::Cache::in_memory();
+    /// cache.put("answer", &42)?;
+    /// assert_eq!(cache.get::<i32>("answer")?, Some(42));
+    /// # Ok::<(), vitte_cache::Error>(())
+    /// ```
+    #[cfg(feature = "memory")]
+    pub fn in_memory() -> Self {
+        CacheBuilder::in_memory().in_memory_of(Namespace::default())
+    }
+
+    pub(crate) fn over(inner: Inner) -> Self {
+        Self(Arc::new(inner))
     }
 
     /// Returns the value under `key`, or nothing if there is none of this type.
@@ -89,9 +107,7 @@ impl Cache {
     /// # Errors
     /// [`Error::Store`] if the disk cannot be read, [`Error::Closed`]. What is damaged is a miss, not an error.
     pub fn get<T: DeserializeOwned>(&self, key: impl AsRef<[u8]>) -> Result<Option<T>> {
-        let key = self.key(key.as_ref());
-        let found = self.store()?.get(&key)?;
-        self.value(found)
+        self.read(&self.key(key.as_ref()), Look::Use)
     }
 
     /// Stores `value` under `key`, in place of what is there.
@@ -101,7 +117,7 @@ impl Cache {
     /// not allow it, [`Error::Closed`]. A cache that is only read stores nothing and says nothing.
     pub fn put<T: Serialize + DeserializeOwned>(&self, key: impl AsRef<[u8]>, value: &T) -> Result<()> {
         let bytes = encoding::encode(value)?;
-        self.store_bytes(key.as_ref(), &bytes, None, Duration::ZERO)
+        self.write(&self.slot(key.as_ref()), bytes.into(), None, Duration::ZERO)
     }
 
     /// Stores `value` under `key` until `ttl` is over.
@@ -115,7 +131,7 @@ impl Cache {
         ttl: Duration,
     ) -> Result<()> {
         let bytes = encoding::encode(value)?;
-        self.store_bytes(key.as_ref(), &bytes, Some(ttl), Duration::ZERO)
+        self.write(&self.slot(key.as_ref()), bytes.into(), Some(ttl), Duration::ZERO)
     }
 
     /// Returns the value under `key`, or makes it with `make` and stores it.
@@ -144,35 +160,7 @@ impl Cache {
     where
         T: Serialize + DeserializeOwned,
     {
-        let name = key.as_ref();
-        if let Ok(Some(found)) = self.get(name) {
-            return Ok(found);
-        }
-        let ticket = loop {
-            match flight::board(&self.0.dir, self.key(name)) {
-                Boarding::Owner(ticket) => break Some(ticket),
-                Boarding::Circle => break None,
-                Boarding::Joined(bytes) => {
-                    if let Some(value) = bytes.and_then(|bytes| encoding::decode(&bytes)) {
-                        return Ok(value);
-                    }
-                }
-            }
-        };
-        // Somebody may have landed between the first look and the boarding. That was no second miss.
-        if let Ok(Some(found)) = self.peek(name) {
-            return Ok(found);
-        }
-        let started = Instant::now();
-        let value = make()?;
-        if let Ok(bytes) = encoding::encode(&value) {
-            // What cannot be stored is still of use to whoever waits.
-            let _ = self.store_bytes(name, &bytes, None, started.elapsed());
-            if let Some(ticket) = ticket {
-                ticket.land(bytes);
-            }
-        }
-        Ok(value)
+        self.make_once(&self.slot(key.as_ref()), None, make)
     }
 
     /// Returns the value under `key`, or makes it with `make` and stores it: as
@@ -193,7 +181,7 @@ impl Cache {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn has(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(matches!(self.store()?.peek(&self.key(key.as_ref()))?, Lookup::Hit(_)))
+        self.tier()?.has(&self.key(key.as_ref()))
     }
 
     /// Removes the value under `key` and returns whether there was one.
@@ -201,32 +189,27 @@ impl Cache {
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Store`] if the disk does not allow it, [`Error::Closed`].
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(self.writable()?.remove(&self.key(key.as_ref()))?)
+        self.tier()?.remove(&self.key(key.as_ref()))
     }
 
-    /// Removes all values of this namespace and returns how many there were. Entries of other kinds, such as those of
-    /// commands that were run through the cache, stay.
+    /// Removes all values of this namespace, what memoised functions returned included, and returns how many there were.
+    /// Entries of other kinds, such as those of commands that were run through the cache, stay.
     ///
     /// # Errors
     /// As [`delete`](Self::delete).
     pub fn clear(&self) -> Result<u64> {
-        let store = self.writable()?;
+        Ok(self.clear_kind(KIND, None)? + self.clear_kind(CALL, None)?)
+    }
+
+    /// Removes all values of one kind, or those of them with one name.
+    pub(crate) fn clear_kind(&self, kind: &str, name: Option<&str>) -> Result<u64> {
+        let name = name.map(|name| shown(name.as_bytes()));
         let filter = ListFilter {
             namespace: Some(self.0.namespace.clone()),
-            kind: Some(KIND.to_owned()),
-            name_prefix: None,
+            kind: Some(kind.to_owned()),
+            name_prefix: name.clone(),
         };
-        let (mut removed, mut after) = (0, None::<String>);
-        loop {
-            let page = store.list(&filter, after.as_deref(), PAGE)?;
-            for item in page.items {
-                removed += u64::from(store.remove(&item.key)?);
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(removed);
-            }
-        }
+        self.tier()?.clear(&filter, name.as_deref())
     }
 
     /// Returns when all that was put is in the directory, for other processes to see. On a disk that is so as soon as
@@ -235,7 +218,7 @@ impl Cache {
     /// # Errors
     /// [`Error::Closed`].
     pub fn flush(&self) -> Result<()> {
-        self.store().map(drop)
+        self.tier().map(drop)
     }
 
     /// Ends the use of this cache, through all of its clones. Closing twice is fine; dropping does as well.
@@ -247,9 +230,9 @@ impl Cache {
         Ok(())
     }
 
-    /// Returns where the cache is.
-    pub fn dir(&self) -> &Path {
-        self.0.store.dir()
+    /// Returns where the cache is; nothing if it is in memory alone.
+    pub fn dir(&self) -> Option<&Path> {
+        self.0.place.dir()
     }
 
     /// Returns the namespace of the values.
@@ -261,83 +244,104 @@ impl Cache {
         KeyBuilder::new(&self.0.namespace, KIND).bytes(name).finish()
     }
 
-    fn store(&self) -> Result<&FsStore> {
+    fn slot(&self, name: &[u8]) -> Slot {
+        Slot { key: self.key(name), kind: KIND, name: shown(name) }
+    }
+
+    pub(crate) fn tier(&self) -> Result<&dyn Tier> {
         if self.0.closed.load(Ordering::Acquire) {
-            return Err(Error::Closed { dir: self.dir().to_owned() });
+            return Err(Error::Closed { cache: self.0.place.to_string() });
         }
-        Ok(&self.0.store)
+        Ok(&*self.0.tier)
     }
 
-    fn writable(&self) -> Result<&FsStore> {
-        if self.0.read_only {
-            return Err(Error::ReadOnly { dir: self.dir().to_owned() });
-        }
-        self.store()
+    /// Returns the value under `key`, if there is one of this type.
+    pub(crate) fn read<T: DeserializeOwned>(&self, key: &Key, look: Look) -> Result<Option<T>> {
+        let found = self.tier()?.look_up(key, look)?;
+        Ok(found.and_then(|bytes| encoding::decode(&bytes)))
     }
 
-    fn peek<T: DeserializeOwned>(&self, name: &[u8]) -> Result<Option<T>> {
-        let found = self.store()?.peek(&self.key(name))?;
-        self.value(found)
-    }
-
-    /// Returns the value that an entry holds, if it is one of this type.
-    fn value<T: DeserializeOwned>(&self, found: Lookup) -> Result<Option<T>> {
-        let Lookup::Hit(entry) = found else { return Ok(None) };
-        let bytes = match entry.outputs.first().map(|output| &output.kind) {
-            None => Some(entry.value),
-            Some(OutputKind::File { digest, len, .. }) if *len <= MAX_VALUE_BYTES => {
-                self.0.store.read_blob(digest, *len)?
-            }
-            Some(_) => None,
-        };
-        Ok(bytes.and_then(|bytes| encoding::decode(&bytes)))
-    }
-
-    fn store_bytes(&self, name: &[u8], bytes: &[u8], ttl: Option<Duration>, cost: Duration) -> Result<()> {
-        let store = self.store()?;
+    pub(crate) fn write(
+        &self,
+        slot: &Slot,
+        bytes: Bytes,
+        ttl: Option<Duration>,
+        cost: Duration,
+    ) -> Result<()> {
+        let tier = self.tier()?;
         if self.0.read_only {
             return Ok(());
         }
         let size = bytes.len() as u64;
         if size > MAX_VALUE_BYTES {
-            let what = format!("the value of `{}`", shown(name));
+            let what = format!("the value of `{}`", slot.name);
             return Err(cache_core::Error::TooLarge { what, size, limit: MAX_VALUE_BYTES }.into());
         }
         let now = self.0.clock.now();
         let meta = EntryMeta {
             namespace: self.0.namespace.clone(),
-            kind: KIND.to_owned(),
-            name: shown(name),
+            kind: slot.kind.to_owned(),
+            name: slot.name.clone(),
             created: now,
-            expires: ttl.map(|ttl| now.plus(ttl)),
+            expires: ttl.or(self.0.default_ttl).map(|ttl| now.plus(ttl)),
             writer: WRITER.to_owned(),
             cost_ms: u64::try_from(cost.as_millis()).unwrap_or(u64::MAX),
             ..EntryMeta::default()
         };
-        let mut entry = Entry { meta, ..Entry::default() };
-        if bytes.len() <= MAX_INLINE {
-            entry.value = Bytes::copy_from_slice(bytes);
-        } else {
-            let path =
-                RelPath::new(VALUE_PATH).map_err(|error| cache_core::Error::Invalid(error.to_string()))?;
-            let digest = store.write_blob(bytes)?;
-            let kind = OutputKind::File { digest, len: size, mode: 0o600, modified_ns: 0 };
-            entry.outputs.push(Output { path, kind });
+        tier.put(&slot.key, meta, bytes)
+    }
+
+    /// Returns the value in `slot`, or makes it, in one thread of all that ask for it at a time.
+    pub(crate) fn make_once<T, E>(
+        &self,
+        slot: &Slot,
+        ttl: Option<Duration>,
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        if let Ok(Some(found)) = self.read(&slot.key, Look::Use) {
+            return Ok(found);
         }
-        let _ = store.put(&self.key(name), &entry, PutMode::Overwrite)?;
-        Ok(())
+        let ticket = loop {
+            match flight::board(&self.0.place, slot.key) {
+                Boarding::Owner(ticket) => break Some(ticket),
+                Boarding::Circle => break None,
+                Boarding::Joined(bytes) => {
+                    if let Some(value) = bytes.and_then(|bytes| encoding::decode(&bytes)) {
+                        return Ok(value);
+                    }
+                }
+            }
+        };
+        // Somebody may have landed between the first look and the boarding. That was no second miss.
+        if let Ok(Some(found)) = self.read(&slot.key, Look::Peek) {
+            return Ok(found);
+        }
+        let started = Instant::now();
+        let value = make()?;
+        if let Ok(bytes) = encoding::encode(&value) {
+            let bytes = Bytes::from(bytes);
+            // What cannot be stored is still of use to whoever waits.
+            let _ = self.write(slot, bytes.clone(), ttl, started.elapsed());
+            if let Some(ticket) = ticket {
+                ticket.land(bytes);
+            }
+        }
+        Ok(value)
     }
 }
 
 /// Returns a key as lists show it.
-fn shown(name: &[u8]) -> String {
+pub(crate) fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name).chars().take(MAX_NAME).collect()
 }
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
-            .field("dir", &self.dir())
+            .field("place", &format_args!("{}", self.0.place))
             .field("namespace", self.namespace())
             .finish_non_exhaustive()
     }

@@ -1,5 +1,6 @@
 //! What can go wrong with a cache, apart from misses.
 
+#[cfg(feature = "fs")]
 use std::path::PathBuf;
 
 use crate::encoding::EncodeError;
@@ -21,16 +22,17 @@ pub enum Error {
     #[error("{0}")]
     Type(String),
     /// The cache was opened to be read only.
+    #[cfg(feature = "fs")]
     #[error("the cache in {} is open for reading only; open it without `read_only` to change it", dir.display())]
     ReadOnly {
         /// Where the cache is.
         dir: PathBuf,
     },
     /// The cache was closed.
-    #[error("the cache in {} is closed", dir.display())]
+    #[error("{cache} is closed; open it again")]
     Closed {
-        /// Where the cache is.
-        dir: PathBuf,
+        /// Which cache: `the cache in DIRECTORY`, or `the cache in memory`.
+        cache: String,
     },
 }
 

@@ -4,14 +4,16 @@
 //! would wait for each other in a circle are found, whichever caches they wait in.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 
+use bytes::Bytes;
 use cache_core::Key;
 
-/// What flights are told apart by: the directory of the cache and the key.
-type Route = (Arc<Path>, Key);
+use crate::place::Place;
+
+/// What flights are told apart by: the cache and the key.
+pub(crate) type Route = (Place, Key);
 
 static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
 
@@ -25,7 +27,7 @@ struct Table {
 struct Flight {
     owner: ThreadId,
     /// The value in bytes, if the owner came to have one.
-    landed: OnceLock<Option<Arc<[u8]>>>,
+    landed: OnceLock<Option<Bytes>>,
     changed: Condvar,
 }
 
@@ -34,7 +36,7 @@ pub(crate) enum Boarding {
     /// Nobody else is at it: make the value.
     Owner(Ticket),
     /// Somebody else was at it and has ended, with this value in bytes or with none.
-    Joined(Option<Arc<[u8]>>),
+    Joined(Option<Bytes>),
     /// Waiting would never end: this thread itself, or one that waits for it, is at it.
     Circle,
 }
@@ -42,12 +44,12 @@ pub(crate) enum Boarding {
 /// Holds a flight until it is dropped, be it by a panic.
 pub(crate) struct Ticket {
     route: Route,
-    value: Option<Arc<[u8]>>,
+    value: Option<Bytes>,
 }
 
-/// Asks for the flight of `key` in the cache in `dir`, and waits for its end if somebody else has it.
-pub(crate) fn board(dir: &Arc<Path>, key: Key) -> Boarding {
-    let route = (Arc::clone(dir), key);
+/// Asks for the flight of `key` in the cache at `place`, and waits for its end if somebody else has it.
+pub(crate) fn board(place: &Place, key: Key) -> Boarding {
+    let route = (place.clone(), key);
     let this = thread::current().id();
     let mut table = lock();
     let Some(flight) = table.flights.get(&route).map(Arc::clone) else {
@@ -88,8 +90,8 @@ impl Table {
 
 impl Ticket {
     /// Ends the flight and gives `value` to all who wait.
-    pub(crate) fn land(mut self, value: Vec<u8>) {
-        self.value = Some(value.into());
+    pub(crate) fn land(mut self, value: Bytes) {
+        self.value = Some(value);
     }
 }
 
@@ -108,27 +110,28 @@ fn lock() -> MutexGuard<'static, Table> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "memory"))]
 mod tests {
     use super::*;
 
-    fn route(name: &str, key: u8) -> (Arc<Path>, Key) {
-        (Path::new(name).into(), Key::from_bytes([key; 32]))
+    /// Returns a route in a cache of its own, so that tests do not meet in the table.
+    fn route(key: u8) -> Route {
+        (Place::in_memory(), Key::from_bytes([key; 32]))
     }
 
-    fn own(dir: &Arc<Path>, key: Key) -> Ticket {
-        match board(dir, key) {
+    fn own(place: &Place, key: Key) -> Ticket {
+        match board(place, key) {
             Boarding::Owner(ticket) => ticket,
             _ => panic!("nobody else is at it"),
         }
     }
 
-    /// Returns when `count` threads wait for flights of `dir`.
-    fn waiting(dir: &Arc<Path>, count: usize) {
+    /// Returns when `count` threads wait for flights of `place`.
+    fn waiting(place: &Place, count: usize) {
         loop {
             let table = lock();
             let mine = |flight: &Arc<Flight>| {
-                table.flights.iter().any(|(route, other)| route.0 == *dir && Arc::ptr_eq(flight, other))
+                table.flights.iter().any(|(route, other)| route.0 == *place && Arc::ptr_eq(flight, other))
             };
             if table.waiting.values().filter(|flight| mine(flight)).count() == count {
                 return;
@@ -140,56 +143,56 @@ mod tests {
 
     #[test]
     fn all_who_wait_get_what_lands() {
-        let (dir, key) = route("all who wait", 1);
-        let ticket = own(&dir, key);
+        let (place, key) = route(1);
+        let ticket = own(&place, key);
         thread::scope(|scope| {
-            let waiters: Vec<_> = (0..8).map(|_| scope.spawn(|| board(&dir, key))).collect();
-            waiting(&dir, 8);
-            ticket.land(b"value".to_vec());
+            let waiters: Vec<_> = (0..8).map(|_| scope.spawn(|| board(&place, key))).collect();
+            waiting(&place, 8);
+            ticket.land("value".into());
             for waiter in waiters {
                 let Ok(Boarding::Joined(Some(value))) = waiter.join() else { panic!("it was to join") };
-                assert_eq!(*value, *b"value");
+                assert_eq!(value, "value");
             }
         });
-        drop(own(&dir, key));
+        drop(own(&place, key));
     }
 
     #[test]
     fn a_dropped_ticket_sends_all_away() {
-        let (dir, key) = route("a dropped ticket", 1);
-        let ticket = own(&dir, key);
+        let (place, key) = route(1);
+        let ticket = own(&place, key);
         thread::scope(|scope| {
-            let waiter = scope.spawn(|| matches!(board(&dir, key), Boarding::Joined(None)));
-            waiting(&dir, 1);
+            let waiter = scope.spawn(|| matches!(board(&place, key), Boarding::Joined(None)));
+            waiting(&place, 1);
             drop(ticket);
             assert!(waiter.join().is_ok_and(|sent_away| sent_away));
         });
-        assert!(!lock().flights.contains_key(&(dir, key)), "it leaves nothing in the table");
+        assert!(!lock().flights.contains_key(&(place, key)), "it leaves nothing in the table");
     }
 
     #[test]
     fn circles_of_any_length_are_found() {
-        let (dir, _) = route("circles", 0);
+        let (place, _) = route(0);
         let key = |number| Key::from_bytes([number; 32]);
-        let first = own(&dir, key(1));
-        assert!(matches!(board(&dir, key(1)), Boarding::Circle));
+        let first = own(&place, key(1));
+        assert!(matches!(board(&place, key(1)), Boarding::Circle));
         let barrier = std::sync::Barrier::new(2);
         thread::scope(|scope| {
             scope.spawn(|| {
-                let _second = own(&dir, key(2));
+                let _second = own(&place, key(2));
                 barrier.wait();
-                board(&dir, key(1))
+                board(&place, key(1))
             });
             barrier.wait();
-            waiting(&dir, 1);
+            waiting(&place, 1);
             let middle = scope.spawn(|| {
-                let _third = own(&dir, key(3));
-                board(&dir, key(2))
+                let _third = own(&place, key(3));
+                board(&place, key(2))
             });
-            waiting(&dir, 2);
-            assert!(matches!(board(&dir, key(3)), Boarding::Circle));
-            assert!(matches!(board(&dir, key(2)), Boarding::Circle));
-            assert!(matches!(board(&dir, key(4)), Boarding::Owner(_)));
+            waiting(&place, 2);
+            assert!(matches!(board(&place, key(3)), Boarding::Circle));
+            assert!(matches!(board(&place, key(2)), Boarding::Circle));
+            assert!(matches!(board(&place, key(4)), Boarding::Owner(_)));
             drop(first);
             assert!(middle.join().is_ok_and(|boarding| matches!(boarding, Boarding::Joined(None))));
         });

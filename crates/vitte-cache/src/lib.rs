@@ -28,29 +28,44 @@
 //!   days after its last use. See [`CacheBuilder`].
 //!
 //! # Features
-//! - `fs` (default): [`Cache`], in a directory. Without it there is only [`core`], the vocabulary of all the crates.
+//! - `fs` (default): a [`Cache`] in a directory.
+//! - `memory` (default): a [`Cache`] in memory, or with copies in memory of what is on the disk.
+//!
+//! Without any of them there is only [`core`], the vocabulary of all the crates.
 
-#[cfg(feature = "fs")]
+#[cfg(any(feature = "fs", feature = "memory"))]
 mod builder;
-#[cfg(feature = "fs")]
+#[cfg(any(feature = "fs", feature = "memory"))]
 mod cache;
+#[cfg(all(feature = "fs", feature = "memory"))]
+mod copied;
 #[cfg(feature = "fs")]
+mod disk;
+#[cfg(any(feature = "fs", feature = "memory"))]
 mod encoding;
-#[cfg(feature = "fs")]
+#[cfg(any(feature = "fs", feature = "memory"))]
 mod error;
-#[cfg(feature = "fs")]
+#[cfg(any(feature = "fs", feature = "memory"))]
 mod flight;
+#[cfg(feature = "memory")]
+mod in_memory;
+#[cfg(any(feature = "fs", feature = "memory"))]
+mod place;
 pub mod prelude;
+#[cfg(any(feature = "fs", feature = "memory"))]
+mod tier;
 
 pub use cache_core as core;
 #[cfg(feature = "fs")]
 pub use cache_fs as fs;
+#[cfg(feature = "memory")]
+pub use cache_memory as memory;
 
-#[cfg(feature = "fs")]
+#[cfg(any(feature = "fs", feature = "memory"))]
 pub use builder::CacheBuilder;
-#[cfg(feature = "fs")]
+#[cfg(any(feature = "fs", feature = "memory"))]
 pub use cache::{Cache, MAX_VALUE_BYTES};
-#[cfg(feature = "fs")]
+#[cfg(any(feature = "fs", feature = "memory"))]
 pub use error::{Error, Result};
 
 /// Compiles and runs the Rust examples of the README.

@@ -2,5 +2,5 @@
 
 pub use cache_core::{Clock, Event, MissReason, Observer, Policy};
 
-#[cfg(feature = "fs")]
+#[cfg(any(feature = "fs", feature = "memory"))]
 pub use crate::{Cache, CacheBuilder};

@@ -41,7 +41,7 @@ fn a_stampede_computes_once() {
 #[test]
 fn two_caches_on_one_directory_share_a_flight() {
     let (_dir, one) = cache();
-    let two = Cache::builder(one.dir().join("../cache")).read_only(true).open().unwrap();
+    let two = Cache::builder(one.dir().unwrap().join("../cache")).read_only(true).open().unwrap();
     let (making, made) = mpsc::channel();
     let (go_on, wait) = mpsc::channel::<()>();
     thread::scope(|scope| {
@@ -161,6 +161,6 @@ impl Observer for Overtakes {
 fn a_value_that_landed_after_the_look_up_is_not_made_again() {
     let (_dir, other) = cache();
     let overtakes = Arc::new(Overtakes(other.clone()));
-    let cache = Cache::builder(other.dir()).observer(overtakes).open().unwrap();
+    let cache = Cache::builder(other.dir().unwrap()).observer(overtakes).open().unwrap();
     assert_eq!(cache.get_or_insert_with("key", || "mine".to_owned()), "theirs");
 }
