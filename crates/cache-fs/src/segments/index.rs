@@ -12,7 +12,7 @@ use cache_core::crc32c;
 
 use super::record::{Kind, Position, u64_at};
 use super::sys;
-use super::table::{Access, BUCKET, Bucket, SLOTS, Table};
+use super::table::{Access, BUCKET, Bucket, OVERFLOWED, SLOTS, Table};
 
 const MAGIC: &[u8; 8] = b"VTCINDX1";
 /// Buckets that are read at a time when all are looked at: 256 KiB.
@@ -55,6 +55,9 @@ pub(super) struct Spot {
     role: Use,
 }
 
+/// The first part of the buckets, which is filled first: so a small store touches few pages of an index for a large one.
+const FIRST_PART: u64 = 16;
+
 impl Spot {
     /// Returns where `key` may be.
     pub(super) fn of_key(kind: Kind, key: &[u8; 32]) -> Self {
@@ -70,8 +73,11 @@ impl Spot {
         Self { place: u64_at(&fingerprint, 0) ^ salt, tag, role: Use::Content }
     }
 
-    fn bucket(&self, buckets: u64) -> u64 {
-        ((u128::from(self.place) * u128::from(buckets)) >> 64) as u64
+    /// Returns the bucket of the key among the first ones, and the one among all others for when that is full.
+    fn buckets(&self, buckets: u64) -> [u64; 2] {
+        let first = buckets / FIRST_PART;
+        let within = |count: u64| ((u128::from(self.place) * u128::from(count)) >> 64) as u64;
+        [within(first), first + within(buckets - first)]
     }
 }
 
@@ -269,11 +275,15 @@ impl Index {
         mut visit: impl FnMut(Found) -> io::Result<Option<T>>,
     ) -> io::Result<Option<T>> {
         let table = self.table();
-        let bucket = spot.bucket(table.buckets());
-        let bytes = table.read(bucket)?;
-        for found in slots(&bytes, bucket).filter(|found| found.slot.matches(spot)) {
-            if let Some(done) = visit(found)? {
-                return Ok(Some(done));
+        for bucket in spot.buckets(table.buckets()) {
+            let bytes = table.read(bucket)?;
+            for found in slots(&bytes, bucket).filter(|found| found.slot.matches(spot)) {
+                if let Some(done) = visit(found)? {
+                    return Ok(Some(done));
+                }
+            }
+            if bytes[OVERFLOWED] == 0 {
+                break;
             }
         }
         Ok(None)
@@ -309,29 +319,22 @@ impl Index {
         self.table().swap(found.bucket, found.at, found.slot.0, 0)
     }
 
-    /// Finds room for a record: a free slot, else that of the oldest memory of what was evicted, else
-    /// that of a content, which is only a help, else the oldest without a hit, else the oldest. `age` says by how many bytes
+    /// Finds room for a record: a free slot, else that of the oldest memory of what was evicted, in the first or else in the
+    /// second bucket; else in that the slot of a content, which is only a help, else of the oldest without a hit, else of the
+    /// oldest. `age` says by how many bytes
     /// a position lies behind the beginning of its log; what is evicted lies before it.
     pub(super) fn vacancy(&self, spot: &Spot, age: impl Fn(Position) -> i64) -> io::Result<Vacancy> {
         let table = self.table();
-        let bucket = spot.bucket(table.buckets());
-        let bytes = table.read(bucket)?;
-        let first = (0..SLOTS).find(|&at| u64_at(&bytes, at * 8) == 0);
-        let free = Vacancy { bucket, at: first.unwrap_or(0), there: 0, displaced: None };
-        if first.is_some() {
-            table.make_room(bucket, &bytes)?;
-            return Ok(free);
+        let [first, second] = spot.buckets(table.buckets());
+        let bytes = table.read(first)?;
+        let vacancy = vacancy_in(&table, first, &bytes, &age)?;
+        if vacancy.displaced.is_none() {
+            return Ok(vacancy);
         }
-        let victim = slots(&bytes, bucket).min_by_key(|found| {
-            let age = age(found.slot.position());
-            (age >= 0, found.slot.role() != Use::Content, age >= 0 && found.hits > 0, age)
-        });
-        Ok(victim.map_or(free, |found| Vacancy {
-            bucket,
-            at: found.at,
-            there: found.slot.0,
-            displaced: (age(found.slot.position()) >= 0).then_some(found.slot),
-        }))
+        if bytes[OVERFLOWED] == 0 {
+            table.set_overflowed(first)?;
+        }
+        vacancy_in(&table, second, &table.read(second)?, &age)
     }
 
     /// Lets a slot lead to a record of `len` bytes at `position`, and returns it; nothing if the room was taken meanwhile.
@@ -405,6 +408,31 @@ pub(super) struct Vacancy {
     at: usize,
     there: u64,
     pub(super) displaced: Option<Slot>,
+}
+
+/// Finds room in a bucket, which is `bytes`.
+fn vacancy_in(
+    table: &Table,
+    bucket: u64,
+    bytes: &Bucket,
+    age: impl Fn(Position) -> i64,
+) -> io::Result<Vacancy> {
+    let free = (0..SLOTS).find(|&at| u64_at(bytes, at * 8) == 0);
+    let empty = Vacancy { bucket, at: free.unwrap_or(0), there: 0, displaced: None };
+    if free.is_some() {
+        table.make_room(bucket, bytes)?;
+        return Ok(empty);
+    }
+    let victim = slots(bytes, bucket).min_by_key(|found| {
+        let age = age(found.slot.position());
+        (age >= 0, found.slot.role() != Use::Content, age >= 0 && found.hits > 0, age)
+    });
+    Ok(victim.map_or(empty, |found| Vacancy {
+        bucket,
+        at: found.at,
+        there: found.slot.0,
+        displaced: (age(found.slot.position()) >= 0).then_some(found.slot),
+    }))
 }
 
 /// Opens the index in `root`; nothing if there is none that can be used.

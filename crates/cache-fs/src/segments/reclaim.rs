@@ -18,7 +18,7 @@ use super::{Log, files, sys};
 /// Part of the limit that belongs to the probation log, in percent.
 const PROBATION_PERCENT: u64 = 10;
 /// Most of a segment that gets a second life, in percent: reclaiming one always makes room.
-const KEEP_PERCENT: u64 = 35;
+const KEEP_PERCENT: u64 = 65;
 /// Most of a segment that gets a second life where somebody has pinned it.
 const PINNED_PERCENT: u64 = 75;
 /// From this many records in a segment on, all of the index is looked at to learn which were used.
@@ -77,7 +77,7 @@ pub(super) struct Evictor {
 pub(super) enum Effort {
     /// All of it, or until this moment for somebody else who is at it.
     Until(Instant),
-    /// All of it, unless somebody else is at it.
+    /// A segment, unless somebody else is at it.
     Unasked,
     /// A part of it, unless somebody else is at it: as much as has to be done for each lease of so many bytes, so that all of it
     /// is done when half of the room that is left is used.
@@ -132,6 +132,10 @@ impl Log {
                 self.keep_some(&mut job, usize::MAX)?;
                 self.finish(&job)?;
                 done = true;
+                // The next segment is for the next lease.
+                if matches!(effort, Effort::Unasked) {
+                    break;
+                }
             }
             // Somebody else may have made room meanwhile.
             Ok(true)

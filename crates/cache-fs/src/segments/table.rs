@@ -21,6 +21,8 @@ pub(super) const SLOTS: usize = 28;
 pub(super) const SLOTS: usize = 3;
 /// Where a bucket says that it has room on the disk.
 pub(super) const ROOM: usize = SLOTS * 9;
+/// Where a bucket says that something which belongs there had to go to a second bucket.
+pub(super) const OVERFLOWED: usize = ROOM + 1;
 /// Buckets that get room on the disk at once: those of a page, which is written back as a whole.
 #[cfg(target_os = "linux")]
 const TOGETHER: u64 = 16;
@@ -158,7 +160,7 @@ impl Table {
                     // The bytes are in the order of the file, whatever that of the machine.
                     *to = u64::from_le(map.load(at + slot * 8)).to_le_bytes();
                 }
-                for (slot, to) in hits[..=SLOTS].iter_mut().enumerate() {
+                for (slot, to) in hits[..SLOTS + 2].iter_mut().enumerate() {
                     *to = map.load_byte(at + SLOTS * 8 + slot);
                 }
             }
@@ -223,6 +225,21 @@ impl Table {
                         map.store_byte(start(neighbour) as usize + ROOM, 1);
                     }
                 }
+                Ok(())
+            }
+        }
+    }
+
+    /// Notes that something which belongs into a bucket has to go to another one, before it does.
+    pub(super) fn set_overflowed(&self, bucket: u64) -> io::Result<()> {
+        let at = start(bucket) + OVERFLOWED as u64;
+        match &self.cells {
+            Cells::Locked { .. } => sys::write_at(&self.file, &[1], at),
+            #[cfg(target_os = "linux")]
+            Cells::Mapped(map) => {
+                map.store_byte(at as usize, 1);
+                #[cfg(test)]
+                super::tape::wrote(&self.file, &[1], at);
                 Ok(())
             }
         }
