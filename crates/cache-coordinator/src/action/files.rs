@@ -1,0 +1,323 @@
+//! The files of a checkout: what is in them, by as few reads as possible.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use cache_core::{
+    Clock, Digest, FileDependency, FileState, HashFunction, StatFingerprint, SystemClock, TreePath,
+};
+use rayon::prelude::*;
+
+use super::stat::{Stat, is_trustworthy};
+
+/// How often a file is read that changes meanwhile, before that is an error.
+const ATTEMPTS: usize = 3;
+/// How many contents are remembered: 100 MB at most. Beyond that, all are forgotten and those in use learned again.
+const MAX_KNOWN: usize = 1 << 20;
+
+/// What is known about the files of one checkout. Shared by the caches of a build tool.
+///
+/// A content is read once and then remembered by device, inode, size, mode, modification and change time, as long as the
+/// process lives. It keeps git's racy-clean rule: nothing is remembered of a file that was touched less than two seconds
+/// before it was read, that changed meanwhile, or that is on a file system whose time stamps cannot be believed.
+#[derive(Debug)]
+pub struct FileStates {
+    base: PathBuf,
+    clock: Arc<dyn Clock>,
+    known: RwLock<HashMap<StatFingerprint, Digest>>,
+    devices: RwLock<HashMap<u64, bool>>,
+    looked_at: AtomicU64,
+    read: AtomicU64,
+}
+
+/// Why it cannot be told what a file contains.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// It has no content that could be digested.
+    #[error("{} is a FIFO, socket or device, which has no content; leave it out", path.display())]
+    Special {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// It did not stay the same while it was read.
+    #[error("{} keeps changing while it is read; try again when it is complete", path.display())]
+    KeepsChanging {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// Its name means nothing on this system.
+    #[error(transparent)]
+    Path(#[from] cache_core::PathError),
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// What is there itself: what an output must be.
+    pub(crate) own: FileState,
+    /// What is behind the links there: what a tool reads.
+    pub(crate) behind: FileState,
+    /// The stat of the file behind, if an equal one later on proves equal content.
+    pub(crate) stat: Option<StatFingerprint>,
+}
+
+const ABSENT: Seen = Seen { own: FileState::Absent, behind: FileState::Absent, stat: None };
+
+/// What somebody recorded about a path: a stat that proves a content.
+pub(crate) type Claim = (StatFingerprint, Digest);
+
+/// What was at some paths at one time.
+#[derive(Debug, Default)]
+pub(crate) struct View(HashMap<TreePath, Result<Seen, FileError>>);
+
+impl View {
+    /// Returns what was at `path`, or nothing if nobody looked.
+    pub(crate) fn at(&self, path: &TreePath) -> Option<&Result<Seen, FileError>> {
+        self.0.get(path)
+    }
+
+    /// Adds what `other` shows.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Returns how many paths were looked at.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl FileStates {
+    /// Returns what is known about the checkout at `base`: nothing yet.
+    ///
+    /// # Errors
+    /// If `base` is no directory that can be found.
+    pub fn new(base: &Path) -> Result<Self, FileError> {
+        Self::with_clock(base, Arc::new(SystemClock))
+    }
+
+    /// As [`new`](Self::new), with a clock of the caller's.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_clock(base: &Path, clock: Arc<dyn Clock>) -> Result<Self, FileError> {
+        let base = base.canonicalize().map_err(|error| FileError::io(base, error))?;
+        if !base.is_dir() {
+            return Err(FileError::io(&base, io::ErrorKind::NotADirectory.into()));
+        }
+        Ok(Self {
+            base,
+            clock,
+            known: RwLock::default(),
+            devices: RwLock::default(),
+            looked_at: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+        })
+    }
+
+    /// Returns the base directory, without symbolic links.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// Returns the clock that time stamps are compared with.
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Returns how often the file system was asked for the state of a path.
+    pub fn looked_at(&self) -> u64 {
+        self.looked_at.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many files were read.
+    pub fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Returns the state of each of `paths` now, links followed, sorted by path and each once.
+    ///
+    /// Take it **before** an action runs, and hand it to `record` afterwards: what was edited in between is noticed there.
+    ///
+    /// # Errors
+    /// If a file cannot be read or keeps changing, or a path names a FIFO, socket or device.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing; reading goes on in the background to the end of the files.
+    pub async fn snapshot(self: &Arc<Self>, paths: &[TreePath]) -> Result<Vec<FileDependency>, FileError> {
+        let (files, mut paths) = (Arc::clone(self), paths.to_vec());
+        paths.sort_unstable();
+        paths.dedup();
+        let work = move || {
+            let states: Result<Vec<_>, FileError> = paths
+                .into_par_iter()
+                .map(|path| {
+                    let seen = files.observe(&path, &[])?;
+                    Ok(FileDependency { path, state: seen.behind, stat: seen.stat })
+                })
+                .collect();
+            states
+        };
+        let interrupted = || FileError::io(&self.base, io::ErrorKind::Interrupted.into());
+        super::offload(work).await.unwrap_or_else(|| Err(interrupted()))
+    }
+
+    /// Returns what is at each of the paths `wanted`, having looked at each once, on all of rayon's threads.
+    pub(crate) fn view(&self, wanted: HashMap<TreePath, Vec<Claim>>) -> View {
+        let look = |(path, claims): (TreePath, Vec<Claim>)| {
+            let seen = self.observe(&path, &claims);
+            (path, seen)
+        };
+        View(wanted.into_par_iter().map(look).collect())
+    }
+
+    /// Returns what is at `path`. What is proved by one of `claims` is not read.
+    pub(crate) fn observe(&self, path: &TreePath, claims: &[Claim]) -> Result<Seen, FileError> {
+        let native = path.locate(&self.base)?;
+        let Some(metadata) = self.stat(&native, Path::symlink_metadata)? else { return Ok(ABSENT) };
+        if !metadata.is_symlink() {
+            let (state, stat) = self.content(&native, &metadata, claims)?;
+            return Ok(Seen { own: state, behind: state, stat });
+        }
+        let target = native.read_link().map_err(|error| FileError::io(&native, error))?;
+        let own = FileState::Symlink { target: Digest::blake3(&link_bytes(&target)) };
+        let (behind, stat) = match self.stat(&native, Path::metadata)? {
+            // The stat is that of the file behind, so a link that is turned elsewhere does not go unnoticed.
+            Some(metadata) => self.content(&native, &metadata, claims)?,
+            None => (FileState::Absent, None),
+        };
+        Ok(Seen { own, behind, stat })
+    }
+
+    fn stat(
+        &self,
+        path: &Path,
+        stat: impl Fn(&Path) -> io::Result<Metadata>,
+    ) -> Result<Option<Metadata>, FileError> {
+        self.looked_at.fetch_add(1, Ordering::Relaxed);
+        match stat(path) {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(FileError::io(path, error)),
+        }
+    }
+
+    fn content(
+        &self,
+        path: &Path,
+        metadata: &Metadata,
+        claims: &[Claim],
+    ) -> Result<(FileState, Option<StatFingerprint>), FileError> {
+        if metadata.is_dir() {
+            return Ok((FileState::Directory, None));
+        }
+        if !metadata.is_file() {
+            return Err(FileError::Special { path: path.to_owned() });
+        }
+        // Taken before anything is read: what is touched from now on has not settled.
+        let now = self.clock.now();
+        let stat = Stat::new(metadata);
+        let trusted = self.trusts(stat.dev, path);
+        if trusted {
+            let claimed = claims.iter().find(|(claimed, _)| *claimed == stat.fingerprint);
+            if let Some(digest) = claimed.map(|(_, digest)| *digest).or_else(|| self.known(stat.fingerprint))
+            {
+                let state = FileState::File { digest, executable: stat.executable };
+                return Ok((state, stat.settled(now).then_some(stat.fingerprint)));
+            }
+        }
+        let (digest, stat, len) = self.read_file(path)?;
+        let proven = trusted && stat.settled(now) && len == stat.len;
+        if proven {
+            self.learn(stat.fingerprint, digest);
+        }
+        let state = FileState::File { digest, executable: stat.executable };
+        Ok((state, proven.then_some(stat.fingerprint)))
+    }
+
+    fn read_file(&self, path: &Path) -> Result<(Digest, Stat, u64), FileError> {
+        let fail = |error| FileError::io(path, error);
+        self.read.fetch_add(1, Ordering::Relaxed);
+        for _ in 0..ATTEMPTS {
+            let file = open(path).map_err(fail)?;
+            let metadata = file.metadata().map_err(fail)?;
+            if !metadata.is_file() {
+                return Err(FileError::Special { path: path.to_owned() });
+            }
+            let stat = Stat::new(&metadata);
+            let (digest, len) = Digest::of_file(HashFunction::Blake3, &file).map_err(fail)?;
+            if Stat::new(&file.metadata().map_err(fail)?) == stat {
+                return Ok((digest, stat, len));
+            }
+        }
+        Err(FileError::KeepsChanging { path: path.to_owned() })
+    }
+
+    fn known(&self, stat: StatFingerprint) -> Option<Digest> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(&stat).copied()
+    }
+
+    fn learn(&self, stat: StatFingerprint, digest: Digest) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        known.insert(stat, digest);
+    }
+
+    /// Returns whether time stamps of files on the device `dev` are to be believed. The file system is asked once.
+    fn trusts(&self, dev: u64, path: &Path) -> bool {
+        let asked = self.devices.read().unwrap_or_else(PoisonError::into_inner).get(&dev).copied();
+        asked.unwrap_or_else(|| {
+            let trusted = is_trustworthy(path);
+            self.devices.write().unwrap_or_else(PoisonError::into_inner).insert(dev, trusted);
+            trusted
+        })
+    }
+}
+
+impl FileError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source: Arc::new(source) }
+    }
+}
+
+/// Returns whether there is nothing at a path.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Returns the bytes of a link's target, `/` between components on every system.
+pub(crate) fn link_bytes(target: &Path) -> Vec<u8> {
+    let bytes = target.as_os_str().as_encoded_bytes();
+    if cfg!(windows) {
+        return bytes.iter().map(|&byte| if byte == b'\\' { b'/' } else { byte }).collect();
+    }
+    bytes.to_vec()
+}
+
+#[cfg(unix)]
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // Opening a FIFO that took the file's place must not wait for a writer.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).open(path)
+}

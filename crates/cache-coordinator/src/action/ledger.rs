@@ -1,0 +1,219 @@
+//! What actions and targets have in common: records in a store, checked against a tree.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cache_core::{
+    Dependencies, Digest, Entry, EntryMeta, FileDependency, FileState, Key, Namespace, Output, PutMode,
+    RelPath, Store, TreePath,
+};
+use rayon::prelude::*;
+
+use super::check::{Found, changed, check, claims, differing, look};
+use super::files::{FileStates, View};
+use super::hit::{Hit, Recording};
+use super::metadata::Recorded;
+use super::miss::Miss;
+use super::outputs::{self, blob, in_tree};
+use super::record::Record;
+use super::{RecordError, offload};
+
+/// How many entries or blobs a store is asked for at once: a round trip for each thousand, and bounded memory there.
+const BATCH: usize = 1000;
+/// Who writes entries.
+const WRITER: &str = concat!("vitte-cache ", env!("CARGO_PKG_VERSION"));
+
+/// Where records are, and which tree they are about.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) files: Arc<FileStates>,
+    pub(crate) namespace: Namespace,
+    /// Kind of its entries.
+    pub(crate) kind: &'static str,
+    /// Whether the content of outputs is stored.
+    pub(crate) keep_outputs: bool,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) key: Key,
+    pub(crate) name: String,
+    pub(crate) metadata: Recorded,
+    /// Targets that it is made from, sorted by name.
+    pub(crate) upstream: Vec<(String, Digest)>,
+}
+
+/// An execution, to be recorded.
+#[derive(Debug)]
+pub(crate) struct Execution<'a> {
+    pub(crate) wanted: &'a Wanted,
+    pub(crate) inputs: &'a [FileDependency],
+    pub(crate) outputs: &'a [RelPath],
+    pub(crate) success: bool,
+    pub(crate) cost_ms: u64,
+}
+
+impl Ledger {
+    /// Returns for each of `wanted` whether it is cached. Each file that `view` does not show is looked at once.
+    pub(crate) async fn examine(&self, wanted: Vec<Wanted>, view: View) -> (Vec<Result<Hit, Miss>>, usize) {
+        let found = self.fetch(&wanted).await;
+        let count = wanted.len();
+        let files = Arc::clone(&self.files);
+        let checked = offload(move || {
+            let view = look(&files, &found, view);
+            let check =
+                |(found, wanted): (Found, Wanted)| found.and_then(|found| check(found, &wanted, &view));
+            let hits: Vec<Result<Hit, Miss>> = found.into_par_iter().zip(wanted).map(check).collect();
+            (hits, view.len())
+        });
+        let Some((mut hits, looked_at)) = checked.await else {
+            let why = "checking was interrupted".to_owned();
+            return (vec![Err(Miss::StoreFailed { why }); count], 0);
+        };
+        self.find_misplaced(&mut hits).await;
+        (hits, looked_at)
+    }
+
+    async fn fetch(&self, wanted: &[Wanted]) -> Vec<Found> {
+        let mut found = Vec::with_capacity(wanted.len());
+        for wanted in wanted.chunks(BATCH) {
+            let keys: Vec<Key> = wanted.iter().map(|wanted| wanted.key).collect();
+            let entries = match self.store.get_many(&keys).await {
+                Ok(entries) => entries,
+                Err(error) => {
+                    let why = error.to_string();
+                    found.extend(wanted.iter().map(|_| Err(Miss::StoreFailed { why: why.clone() })));
+                    continue;
+                }
+            };
+            let mut entries = entries.into_iter();
+            found.extend(wanted.iter().map(|wanted| {
+                let entry = entries.next().flatten().ok_or(Miss::Absent)?;
+                let record = Record::decode(&entry, self.kind, &wanted.name).ok_or(Miss::Unreadable)?;
+                Ok((record, entry.meta))
+            }));
+        }
+        found
+    }
+
+    /// Makes misses of hits whose outputs are neither in the tree nor in the store.
+    async fn find_misplaced(&self, hits: &mut [Result<Hit, Miss>]) {
+        let misplaced = hits.iter().flatten().flat_map(Hit::misplaced);
+        let mut digests: Vec<Digest> = misplaced.filter_map(blob).map(|(digest, _)| digest).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let mut missing = HashMap::new();
+        for digests in digests.chunks(BATCH) {
+            match self.store.missing(digests).await {
+                Ok(lost) => missing.extend(lost.into_iter().map(|digest| (digest, None))),
+                Err(error) => {
+                    let why = error.to_string();
+                    missing.extend(digests.iter().map(|digest| (*digest, Some(why.clone()))));
+                }
+            }
+        }
+        if missing.is_empty() {
+            return;
+        }
+        for place in hits {
+            let Ok(hit) = place else { continue };
+            let lost = hit.misplaced().find_map(|output| Some((output, missing.get(&blob(output)?.0)?)));
+            let miss = lost.map(|(output, why)| match why {
+                None => Miss::OutputLost { path: in_tree(&output.path) },
+                Some(why) => Miss::StoreFailed { why: why.clone() },
+            });
+            if let Some(miss) = miss {
+                *place = Err(miss);
+            }
+        }
+    }
+
+    /// Stores what an execution made and from what, unless an input changed meanwhile.
+    pub(crate) async fn record(&self, execution: Execution<'_>) -> Result<Recording, RecordError> {
+        let Execution { wanted, inputs, outputs, success, cost_ms } = execution;
+        let outputs = if success { self.capture(outputs).await? } else { Vec::new() };
+        // After the outputs, so that an action that writes to its own inputs is found out.
+        self.check_unchanged(inputs).await?;
+        let recorded = &wanted.metadata;
+        let meta = EntryMeta {
+            namespace: self.namespace.clone(),
+            kind: self.kind.to_owned(),
+            name: wanted.name.clone(),
+            created: self.files.clock().now(),
+            writer: WRITER.to_owned(),
+            cost_ms,
+            dependencies: Dependencies {
+                files: inputs.to_vec(),
+                env: recorded.env.clone(),
+                tool: recorded.tool,
+                ..Dependencies::default()
+            },
+            ..EntryMeta::default()
+        };
+        if success && self.keep_outputs {
+            let meta = EntryMeta {
+                kind: outputs::KIND.to_owned(),
+                dependencies: Dependencies::default(),
+                ..meta.clone()
+            };
+            outputs::keep(&*self.store, &self.files, meta, &outputs).await?;
+        }
+        let digest = outputs::digest(&outputs);
+        let before = self.before(wanted, &meta).await;
+        let mut history = before.as_ref().map(|before| before.history.clone()).unwrap_or_default();
+        history.add(success.then_some(digest));
+        let before = before.filter(|before| success && before.success);
+        let differing = before.map_or_else(Vec::new, |before| differing(&before.outputs, &outputs));
+        let record = Record {
+            success,
+            flags: recorded.flags,
+            upstream: wanted.upstream.clone(),
+            outputs,
+            history: history.clone(),
+        };
+        let value = record.encode().ok_or_else(|| {
+            RecordError::Store(cache_core::Error::Invalid(format!(
+                "the record of {} has no encoding",
+                wanted.name
+            )))
+        })?;
+        let entry = Entry { meta, value: value.into(), ..Entry::default() };
+        let _ = self.store.put(&wanted.key, &entry, PutMode::Overwrite).await?;
+        Ok(Recording { outputs: digest, history, differing })
+    }
+
+    /// Returns the record of the last execution, if nothing that went in was different.
+    async fn before(&self, wanted: &Wanted, meta: &EntryMeta) -> Option<Record> {
+        // What is not known is not compared: a store that fails must not keep an execution from being recorded.
+        let entry = self.store.get(&wanted.key).await.ok().flatten()?;
+        let record = Record::decode(&entry, self.kind, &wanted.name)?;
+        let states = |meta: &EntryMeta| -> Vec<(TreePath, FileState)> {
+            meta.dependencies.files.iter().map(|file| (file.path.clone(), file.state)).collect()
+        };
+        let same = states(&entry.meta) == states(meta)
+            && record.upstream == wanted.upstream
+            && wanted.metadata.differs(&record.flags, &entry.meta).is_none();
+        same.then_some(record)
+    }
+
+    async fn capture(&self, paths: &[RelPath]) -> Result<Vec<Output>, RecordError> {
+        let (files, paths) = (Arc::clone(&self.files), paths.to_vec());
+        let captured = offload(move || outputs::capture(&files, &paths)).await;
+        captured.unwrap_or(Err(RecordError::Interrupted))
+    }
+
+    async fn check_unchanged(&self, inputs: &[FileDependency]) -> Result<(), RecordError> {
+        let (files, inputs) = (Arc::clone(&self.files), inputs.to_vec());
+        let changed = offload(move || {
+            let view = files.view(claims(&inputs));
+            inputs.iter().find_map(|input| changed(input, &view))
+        });
+        match changed.await {
+            Some(None) => Ok(()),
+            Some(Some(miss)) => Err(RecordError::InputChanged(miss)),
+            None => Err(RecordError::Interrupted),
+        }
+    }
+}
