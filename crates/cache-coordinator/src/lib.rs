@@ -90,6 +90,7 @@ mod sending;
 mod shadow;
 mod slots;
 mod stats;
+pub mod target;
 mod tier;
 mod turns;
 

@@ -105,11 +105,11 @@ impl ActionCache {
     /// Dropping the future changes nothing.
     pub async fn batch_validate(&self, requests: &[ActionRequest]) -> BatchReport {
         let wanted = requests.iter().map(|request| self.wanted(&request.id, &request.metadata)).collect();
-        let (results, paths) = self.ledger.examine(wanted, View::default()).await;
+        let (results, view) = self.ledger.examine(wanted, View::default()).await;
         for result in &results {
             self.counters.looked_up(result);
         }
-        BatchReport::new(results, paths)
+        BatchReport::new(results, view.len())
     }
 
     /// Records that the action ran, in place of what was recorded for it before.
@@ -143,7 +143,7 @@ impl ActionCache {
     /// Dropping the future leaves the tree as it was: files are put in their places in one step without an await.
     pub async fn restore(&self, hit: &Hit) -> Result<(), RestoreError> {
         let Ledger { store, files, .. } = &self.ledger;
-        restore(&**store, files.base(), &hit.outputs, &hit.misplaced).await?;
+        restore(&**store, files.base(), hit).await?;
         self.counters.restored();
         Ok(())
     }

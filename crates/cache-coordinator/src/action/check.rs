@@ -12,7 +12,7 @@ use super::outputs::{self, in_tree, is_right};
 use super::record::Record;
 
 /// A record that was found, with what it was made from.
-pub(super) type Found = Result<(Record, EntryMeta), Miss>;
+pub(crate) type Found = Result<(Record, EntryMeta), Miss>;
 
 /// Returns what is at all paths that `found` names, and all that `view` shows already.
 pub(super) fn look(files: &FileStates, found: &[Found], mut view: View) -> View {
@@ -50,7 +50,7 @@ fn claim(file: &FileDependency) -> Option<Claim> {
 }
 
 /// Returns how `input` differs from what was recorded.
-pub(super) fn changed(input: &FileDependency, view: &View) -> Option<Miss> {
+pub(crate) fn changed(input: &FileDependency, view: &View) -> Option<Miss> {
     let path = || input.path.clone();
     match (input.state, view.at(&input.path)) {
         (state, Some(Ok(seen))) if state == seen.behind => None,

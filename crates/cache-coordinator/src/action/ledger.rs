@@ -56,8 +56,9 @@ pub(crate) struct Execution<'a> {
 }
 
 impl Ledger {
-    /// Returns for each of `wanted` whether it is cached. Each file that `view` does not show is looked at once.
-    pub(crate) async fn examine(&self, wanted: Vec<Wanted>, view: View) -> (Vec<Result<Hit, Miss>>, usize) {
+    /// Returns for each of `wanted` whether it is cached, and `view` with all that was looked at. Each file that `view` does
+    /// not show is looked at once.
+    pub(crate) async fn examine(&self, wanted: Vec<Wanted>, view: View) -> (Vec<Result<Hit, Miss>>, View) {
         let found = self.fetch(&wanted).await;
         let count = wanted.len();
         let files = Arc::clone(&self.files);
@@ -66,17 +67,18 @@ impl Ledger {
             let check =
                 |(found, wanted): (Found, Wanted)| found.and_then(|found| check(found, &wanted, &view));
             let hits: Vec<Result<Hit, Miss>> = found.into_par_iter().zip(wanted).map(check).collect();
-            (hits, view.len())
+            (hits, view)
         });
-        let Some((mut hits, looked_at)) = checked.await else {
+        let Some((mut hits, view)) = checked.await else {
             let why = "checking was interrupted".to_owned();
-            return (vec![Err(Miss::StoreFailed { why }); count], 0);
+            return (vec![Err(Miss::StoreFailed { why }); count], View::default());
         };
         self.find_misplaced(&mut hits).await;
-        (hits, looked_at)
+        (hits, view)
     }
 
-    async fn fetch(&self, wanted: &[Wanted]) -> Vec<Found> {
+    /// Returns what is stored for each of `wanted`, unchecked.
+    pub(crate) async fn fetch(&self, wanted: &[Wanted]) -> Vec<Found> {
         let mut found = Vec::with_capacity(wanted.len());
         for wanted in wanted.chunks(BATCH) {
             let keys: Vec<Key> = wanted.iter().map(|wanted| wanted.key).collect();
@@ -182,6 +184,14 @@ impl Ledger {
         let entry = Entry { meta, value: value.into(), ..Entry::default() };
         let _ = self.store.put(&wanted.key, &entry, PutMode::Overwrite).await?;
         Ok(Recording { outputs: digest, history, differing })
+    }
+
+    /// Stores what is recorded at `from` at `to` as well.
+    pub(crate) async fn copy(&self, from: &Wanted, to: &Wanted) -> Result<(), RecordError> {
+        // Evicted already: then there is nothing to explain with.
+        let Some(entry) = self.store.get(&from.key).await? else { return Ok(()) };
+        let _ = self.store.put(&to.key, &entry, PutMode::Overwrite).await?;
+        Ok(())
     }
 
     /// Returns the record of the last execution, if nothing that went in was different.

@@ -60,7 +60,14 @@ pub use id::{ActionId, ActionIdError};
 pub use kind::{ActionKind, CustomKind};
 pub use metadata::ActionMetadata;
 pub use miss::Miss;
-use offload::offload;
 pub use record::{History, Variant};
 pub use restore::RestoreError;
 pub use stats::RecordStats;
+
+pub(crate) use check::{changed, differing_upstream};
+pub(crate) use files::View;
+pub(crate) use id::{Escaped, checked};
+pub(crate) use ledger::{Execution, Ledger, Wanted};
+pub(crate) use offload::offload;
+pub(crate) use restore::restore;
+pub(crate) use stats::Counters;

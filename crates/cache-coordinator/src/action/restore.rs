@@ -15,6 +15,7 @@ use cache_core::{Digest, Hasher, Output, OutputKind, RelPath, Store};
 use tempfile::{Builder, TempDir};
 
 use super::files::is_gone;
+use super::hit::Hit;
 
 /// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
@@ -53,17 +54,11 @@ impl RestoreError {
     }
 }
 
-/// Puts those of `outputs` into the tree at `base` that are not there as they were made: those at `misplaced`.
-pub(crate) async fn restore(
-    store: &dyn Store,
-    base: &Path,
-    outputs: &[Output],
-    misplaced: &[usize],
-) -> Result<(), RestoreError> {
-    check(outputs)?;
-    let wanted: Vec<&Output> = misplaced.iter().filter_map(|&at| outputs.get(at)).collect();
+/// Puts the outputs of `hit` into the tree at `base` that are not there as they were made.
+pub(crate) async fn restore(store: &dyn Store, base: &Path, hit: &Hit) -> Result<(), RestoreError> {
+    check(hit.outputs())?;
     let mut placing = Placing::new(base);
-    for output in wanted {
+    for output in hit.misplaced() {
         let to = placing.locate(&output.path)?;
         check_way(base, &output.path)?;
         check_free(&to, matches!(output.kind, OutputKind::Directory))?;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use super::hit::{Hit, Recording};
 use super::miss::Miss;
 
-/// Numbers of an [`ActionCache`](super::ActionCache) since it was made.
+/// Numbers of an [`ActionCache`](super::ActionCache) or a [`TargetCache`](crate::target::TargetCache) since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordStats {

@@ -1,0 +1,281 @@
+//! The cache of targets.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use cache_core::{
+    Digest, FileDependency, FileState, Key, KeyBuilder, Namespace, RelPath, Result, Store, TreePath,
+};
+
+use super::id::{TargetDep, TargetId};
+use crate::action::{
+    ActionMetadata, BatchReport, Counters, Execution, FileStates, Hit, Ledger, Miss, RecordError,
+    RecordStats, Recording, RestoreError, View, Wanted, differing_upstream, offload, restore,
+};
+
+/// Kind of entries that hold a target in one state of its sources.
+const KIND: &str = "target";
+/// Kind of keys of the last state of a target, which explains misses.
+const LAST: &str = "target.last";
+
+/// Knows which targets need not be made again.
+///
+/// A target is cached when it was made before from sources of the same names and content and from targets with the same
+/// outputs, and every output is in the tree as it was made or has its content in the store. What the store cannot tell is
+/// a miss and never an error.
+#[derive(Debug)]
+pub struct TargetCache {
+    ledger: Arc<Ledger>,
+    metadata: ActionMetadata,
+    counters: Counters,
+}
+
+/// One question of a batch: a target, and what it is made from now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetRequest {
+    /// Which target.
+    pub target: TargetId,
+    /// Its source files, in any order.
+    pub sources: Vec<TreePath>,
+    /// Targets that it is made from, in any order.
+    pub deps: Vec<TargetDep>,
+}
+
+/// A target that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetBuild {
+    /// Which target.
+    pub target: TargetId,
+    /// The state of its sources **before** it was made, from [`FileStates::snapshot`].
+    pub sources: Vec<FileDependency>,
+    /// Targets that it was made from, in any order.
+    pub deps: Vec<TargetDep>,
+    /// What was made, relative to the base directory. A directory stands for all that is in it.
+    pub outputs: Vec<RelPath>,
+    /// How many milliseconds it took.
+    pub cost_ms: u64,
+}
+
+impl TargetCache {
+    /// Returns the cache that is in `namespace` of `store`, for the checkout that `files` knows. All its targets are made
+    /// with `metadata`: the flags, environment and tools of the build.
+    pub fn new(
+        store: Arc<dyn Store>,
+        files: Arc<FileStates>,
+        namespace: Namespace,
+        metadata: ActionMetadata,
+    ) -> Self {
+        let ledger = Arc::new(Ledger { store, files, namespace, kind: KIND, keep_outputs: true });
+        Self { ledger, metadata, counters: Counters::default() }
+    }
+
+    /// Returns the files of the checkout.
+    pub fn files(&self) -> &Arc<FileStates> {
+        &self.ledger.files
+    }
+
+    /// Returns what was made if the target need not be made again, or why it has to.
+    ///
+    /// # Errors
+    /// The reason of the miss.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn is_cached(
+        &self,
+        target: &TargetId,
+        sources: &[TreePath],
+        deps: &[TargetDep],
+    ) -> Result<Hit, Miss> {
+        let request =
+            TargetRequest { target: target.clone(), sources: sources.to_vec(), deps: deps.to_vec() };
+        let mut report = self.batch_validate(&[request]).await;
+        report.results.pop().unwrap_or(Err(Miss::Absent))
+    }
+
+    /// Answers all of `requests` with one look at each distinct file, on all of rayon's threads, and as few round trips to
+    /// the store as it allows.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn batch_validate(&self, requests: &[TargetRequest]) -> BatchReport {
+        let sources = requests.iter().flat_map(|request| &request.sources);
+        let mut paths: HashMap<TreePath, Vec<_>> = HashMap::new();
+        for path in sources {
+            if !paths.contains_key(path) {
+                paths.insert(path.clone(), Vec::new());
+            }
+        }
+        let files = Arc::clone(&self.ledger.files);
+        let view = offload(move || files.view(paths)).await.unwrap_or_default();
+        // What cannot be read has no key; the others keep their places.
+        let mut results: Vec<Option<Miss>> = Vec::with_capacity(requests.len());
+        let (mut wanted, mut last) = (Vec::new(), Vec::new());
+        for request in requests {
+            match states(&request.sources, &view) {
+                Ok(states) => {
+                    wanted.push(self.wanted(&request.target, &states, &request.deps));
+                    last.push(self.last(&request.target, &request.deps));
+                    results.push(None);
+                }
+                Err(miss) => results.push(Some(miss)),
+            }
+        }
+        let (answers, view) = self.ledger.examine(wanted, view).await;
+        let answers = self.explain(answers, last, requests, &results, &view).await;
+        let mut answers = answers.into_iter();
+        let answer = |miss: Option<Miss>| match miss {
+            Some(miss) => Err(miss),
+            None => answers.next().unwrap_or(Err(Miss::Absent)),
+        };
+        let results: Vec<Result<Hit, Miss>> = results.into_iter().map(answer).collect();
+        for result in &results {
+            self.counters.looked_up(result);
+        }
+        BatchReport::new(results, view.len())
+    }
+
+    /// Finds out what changed since the last state of each target that has no entry for its present one.
+    async fn explain(
+        &self,
+        mut answers: Vec<Result<Hit, Miss>>,
+        last: Vec<Wanted>,
+        requests: &[TargetRequest],
+        results: &[Option<Miss>],
+        view: &View,
+    ) -> Vec<Result<Hit, Miss>> {
+        let asked =
+            requests.iter().zip(results).filter(|(_, miss)| miss.is_none()).map(|(request, _)| request);
+        let unknown: Vec<_> = answers
+            .iter_mut()
+            .zip(last)
+            .zip(asked)
+            .filter(|((answer, _), _)| matches!(answer, Err(Miss::Absent)))
+            .map(|((answer, last), request)| (answer, last, request))
+            .collect();
+        let (mut places, mut wanted, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+        for (answer, last, request) in unknown {
+            places.push(answer);
+            wanted.push(last);
+            asked.push(request);
+        }
+        let found = if wanted.is_empty() { Vec::new() } else { self.ledger.fetch(&wanted).await };
+        for (((place, found), wanted), request) in places.into_iter().zip(found).zip(wanted).zip(asked) {
+            let Ok((record, meta)) = found else { continue };
+            let then = &meta.dependencies.files;
+            let now: HashSet<&TreePath> = request.sources.iter().collect();
+            let former: HashSet<&TreePath> = then.iter().map(|file| &file.path).collect();
+            let reason = wanted
+                .metadata
+                .differs(&record.flags, &meta)
+                .or_else(|| {
+                    let target = differing_upstream(&record.upstream, &wanted.upstream)?;
+                    Some(Miss::DependencyChanged { target })
+                })
+                .or_else(|| then.iter().find_map(|file| source_changed(file, &now, view)))
+                .or_else(|| {
+                    let path = now.difference(&former).min().map(|path| (*path).clone())?;
+                    Some(Miss::InputAdded { path })
+                });
+            *place = Err(reason.unwrap_or(Miss::Absent));
+        }
+        answers
+    }
+
+    /// Records that the target was made.
+    ///
+    /// # Errors
+    /// If a source is not as it was before, an output is missing or cannot be read, or the store refuses. A build can go on
+    /// as if nothing had happened.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the old record or the new one.
+    pub async fn update(&self, build: &TargetBuild) -> Result<Recording, RecordError> {
+        let states: Vec<_> = build.sources.iter().map(|file| (&file.path, file.state)).collect();
+        let wanted = self.wanted(&build.target, &states, &build.deps);
+        let execution = Execution {
+            wanted: &wanted,
+            inputs: &build.sources,
+            outputs: &build.outputs,
+            success: true,
+            cost_ms: build.cost_ms,
+        };
+        let recording = self.ledger.record(execution).await?;
+        self.ledger.copy(&wanted, &self.last(&build.target, &build.deps)).await?;
+        self.counters.recorded(&recording);
+        Ok(recording)
+    }
+
+    /// Puts the outputs of a hit into the tree that are not there as they were made: all of them or none.
+    ///
+    /// # Errors
+    /// If the content is not in the store any more, something is in the way, or the system refuses. The tree is as it was
+    /// then, and the target has to be made again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the tree as it was: files are put in their places in one step without an await.
+    pub async fn restore(&self, hit: &Hit) -> Result<(), RestoreError> {
+        restore(&*self.ledger.store, self.ledger.files.base(), hit).await?;
+        self.counters.restored();
+        Ok(())
+    }
+
+    /// Returns what was done so far.
+    pub fn stats(&self) -> RecordStats {
+        self.counters.stats()
+    }
+
+    fn wanted(&self, target: &TargetId, states: &[(&TreePath, FileState)], deps: &[TargetDep]) -> Wanted {
+        let last = self.last(target, deps);
+        let mut states = states.to_vec();
+        states.sort_unstable();
+        states.dedup();
+        let key = KeyBuilder::new(&self.ledger.namespace, KIND).text(&last.name);
+        let key = key.list(&states, |key, (path, state)| {
+            let key = key.number(path.anchor as u64).bytes(path.path.as_bytes());
+            match state {
+                FileState::Absent => key.absent(),
+                FileState::File { digest, executable } => key.digest(digest).number(u64::from(*executable)),
+                FileState::Symlink { target } => key.text("symlink").digest(target),
+                FileState::Directory => key.text("directory"),
+            }
+        });
+        let key = key.list(&last.upstream, |key, (name, outputs)| key.text(name).digest(outputs));
+        let key = key.digest(&last.metadata.flags);
+        let key = key.list(&last.metadata.env, |key, env| {
+            let key = key.text(&env.name);
+            env.value.map_or_else(|| key.clone().absent(), |value| key.clone().digest(&value))
+        });
+        let key = last.metadata.tool.map_or_else(|| key.clone().absent(), |tool| key.clone().digest(&tool));
+        Wanted { key: key.finish(), ..last }
+    }
+
+    /// Returns where the last state of the target is.
+    fn last(&self, target: &TargetId, deps: &[TargetDep]) -> Wanted {
+        let mut upstream: Vec<(String, Digest)> =
+            deps.iter().map(|dep| (dep.target.to_string(), dep.outputs)).collect();
+        upstream.sort_unstable();
+        upstream.dedup();
+        let name = target.to_string();
+        let key: Key = KeyBuilder::new(&self.ledger.namespace, LAST).text(&name).finish();
+        Wanted { key, name, metadata: self.metadata.recorded(), upstream }
+    }
+}
+
+/// Returns what is at each of `sources`.
+fn states<'a>(sources: &'a [TreePath], view: &View) -> Result<Vec<(&'a TreePath, FileState)>, Miss> {
+    let state = |path: &'a TreePath| match view.at(path) {
+        Some(Ok(seen)) => Ok((path, seen.behind)),
+        Some(Err(error)) => Err(Miss::InputUnreadable { path: path.clone(), why: error.to_string() }),
+        None => Err(Miss::InputUnreadable { path: path.clone(), why: "nobody looked".to_owned() }),
+    };
+    sources.iter().map(state).collect()
+}
+
+/// Returns how a former source differs now.
+fn source_changed(then: &FileDependency, sources: &HashSet<&TreePath>, view: &View) -> Option<Miss> {
+    if !sources.contains(&then.path) {
+        return Some(Miss::InputRemoved { path: then.path.clone() });
+    }
+    crate::action::changed(then, view)
+}
