@@ -53,12 +53,12 @@ pub(crate) fn write(root: &Path, name: &str, version: u32) -> Result<()> {
         return Ok(());
     }
     let path = root.join("format");
-    let _ = fs::remove_file(&path);
-    match create_new(&path).and_then(|mut file| writeln!(file, "vitte-cache {name} {version}")) {
-        // Another process was faster.
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        written => written.map_err(|e| Error::io("cannot write", &path, e)),
-    }
+    // With a rename, so that another process never reads a part of it. What several write at once is the same.
+    let written = tempfile::Builder::new().prefix("format-").tempfile_in(root).and_then(|mut file| {
+        file.write_all(format!("vitte-cache {name} {version}\n").as_bytes())?;
+        file.persist(&path).map(drop).map_err(|e| e.error)
+    });
+    written.map_err(|e| Error::io("cannot write", &path, e))
 }
 
 /// Tells backup programs to leave a directory out, where they can be told.

@@ -231,3 +231,25 @@ fn a_store_that_is_deleted_while_it_is_open_goes_on() {
         assert!(hit(&store, &key(9)).is_some() && hit(&store, &key(1)).is_none(), "{layout:?}");
     }
 }
+
+#[test]
+fn those_who_make_a_store_at_once_can_all_use_it() {
+    for layout in LAYOUTS {
+        for round in 0..40 {
+            let dir = tempfile::tempdir().unwrap();
+            let barrier = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                for number in 0..4 {
+                    let (dir, barrier) = (dir.path().join("new"), &barrier);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        let store = FsStore::open(&dir, Options { layout, ..options() });
+                        let store = store.unwrap_or_else(|e| panic!("{layout:?}, round {round}: {e}"));
+                        let _ = store.put(&key(number), &entry("own"), PutMode::Overwrite).unwrap();
+                        assert!(hit(&store, &key(number)).is_some(), "{layout:?}, round {round}");
+                    });
+                }
+            });
+        }
+    }
+}
