@@ -603,3 +603,42 @@ fn outputs_know_their_length_and_kind() {
     let OutputKind::File { digest, len, .. } = hit.outputs()[1].kind else { panic!("it is a file") };
     assert_eq!((digest, len), (Digest::blake3(b"object"), 6));
 }
+
+#[test]
+fn a_record_that_contradicts_itself_restores_nothing() {
+    let world = World::new();
+    let run = world.run(&["a.c"], &["aaaa", "bbbb"]);
+    world.write("aaaa", "file");
+    world.write("bbbb/c", "below");
+    block_on(world.cache.record(&id("t"), &run)).unwrap();
+    let key = id("t").key(&Namespace::default());
+    let entry = block_on(world.store.get(&key)).unwrap().unwrap();
+    let mut value = entry.value.to_vec();
+    let at = value.windows(4).position(|window| window == b"bbbb").unwrap();
+    value[at..at + 4].copy_from_slice(b"aaaa");
+    let _ =
+        block_on(world.store.put(&key, &Entry { value: value.into(), ..entry }, PutMode::Overwrite)).unwrap();
+    fs::remove_file(world.at("aaaa")).unwrap();
+    let error = block_on(world.cache.restore(&world.look_up().unwrap())).unwrap_err();
+    assert!(matches!(error, RestoreError::Outside(_)), "{error}");
+    assert!(!world.at("aaaa").exists());
+}
+
+#[test]
+fn equal_contents_are_stored_once() {
+    let world = World::new();
+    let run = world.run(&["a.c"], &["one", "two"]);
+    world.write("one", "same");
+    world.write("two", "same");
+    block_on(world.cache.record(&id("t"), &run)).unwrap();
+    assert_eq!(world.store.calls(Operation::Write), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_that_cannot_be_executed_is_not_what_was_made() {
+    let world = World::new();
+    world.execute();
+    fs::set_permissions(world.at("out/bin/x"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    assert_eq!(world.misplaced(), ["out/bin/x"]);
+}

@@ -237,3 +237,33 @@ fn a_batch_looks_at_each_file_once() {
     }
     assert_eq!(report.misses.get("input-changed"), Some(&48));
 }
+
+#[test]
+fn each_state_of_what_is_not_a_file_has_its_own_result_as_well() {
+    let world = World::new();
+    let with = |outputs: &str| world.is_cached(&id("x"), &["a.c"], &[dep("lib", outputs)]);
+    world.make(&id("x"), &["a.c"], &[dep("lib", "1")], "first");
+    world.make(&id("x"), &["a.c"], &[dep("lib", "2")], "second");
+    assert_eq!((with("1").unwrap().is_in_place(), with("2").unwrap().is_in_place()), (false, true));
+
+    let other = World { cache: World::open(&world.dir, &world.store, flags("-O0")), ..world };
+    other.make(&id("x"), &["a.c"], &[dep("lib", "1")], "third");
+    let back = World::open(&other.dir, &other.store, flags("-O2"));
+    assert!(block_on(back.is_cached(&id("x"), &paths(&["a.c"]), &[dep("lib", "1")])).is_ok());
+}
+
+#[test]
+fn what_is_made_from_what_was_made_is_looked_at_once() {
+    let mut world = World::new();
+    world.make(&id("gen.c"), &["a.c"], &[], "generated");
+    world.make(&id("x"), &["out/gen.c"], &[], "x");
+    world.cache = World::open(&world.dir, &world.store, flags("-O2"));
+    let request = |target: &str, source: &str| TargetRequest {
+        target: id(target),
+        sources: paths(&[source]),
+        deps: vec![],
+    };
+    let requests = [request("gen.c", "a.c"), request("x", "out/gen.c")];
+    assert_eq!(block_on(world.cache.batch_validate(&requests)).hits, 2);
+    assert_eq!(world.cache.files().looked_at(), 3);
+}
