@@ -240,6 +240,11 @@ impl Cache {
         &self.0.namespace
     }
 
+    #[cfg(feature = "macros")]
+    pub(crate) fn place(&self) -> &Place {
+        &self.0.place
+    }
+
     fn key(&self, name: &[u8]) -> Key {
         KeyBuilder::new(&self.0.namespace, KIND).bytes(name).finish()
     }

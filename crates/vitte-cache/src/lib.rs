@@ -30,9 +30,14 @@
 //! # Features
 //! - `fs` (default): a [`Cache`] in a directory.
 //! - `memory` (default): a [`Cache`] in memory, or with copies in memory of what is on the disk.
+//! - `macros`: the attribute `#[cached]`.
 //!
 //! Without any of them there is only [`core`], the vocabulary of all the crates.
 
+#[cfg(feature = "macros")]
+mod as_cache;
+#[cfg(feature = "macros")]
+mod async_flight;
 #[cfg(any(feature = "fs", feature = "memory"))]
 mod builder;
 #[cfg(any(feature = "fs", feature = "memory"))]
@@ -49,6 +54,9 @@ mod error;
 mod flight;
 #[cfg(feature = "memory")]
 mod in_memory;
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod memo;
 #[cfg(any(feature = "fs", feature = "memory"))]
 mod place;
 pub mod prelude;
@@ -61,12 +69,93 @@ pub use cache_fs as fs;
 #[cfg(feature = "memory")]
 pub use cache_memory as memory;
 
+#[cfg(feature = "macros")]
+pub use as_cache::AsCache;
 #[cfg(any(feature = "fs", feature = "memory"))]
 pub use builder::CacheBuilder;
 #[cfg(any(feature = "fs", feature = "memory"))]
 pub use cache::{Cache, MAX_VALUE_BYTES};
 #[cfg(any(feature = "fs", feature = "memory"))]
 pub use error::{Error, Result};
+
+/// Keeps what a function returns, so that the next call with the same arguments finds it.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use vitte_cache::cached;
+///
+/// static CALLS: AtomicU32 = AtomicU32::new(0);
+///
+/// #[cached]
+/// fn length(text: &str) -> usize {
+///     CALLS.fetch_add(1, Ordering::Relaxed);
+///     text.len()
+/// }
+///
+/// assert_eq!((length("cache"), length("cache"), length("entry")), (5, 5, 5));
+/// assert_eq!(CALLS.load(Ordering::Relaxed), 2);
+/// ```
+///
+/// The key is made from the path of the function, its version, and its arguments, of any types that serde writes. The
+/// result is of any type that a [`Cache`] keeps. Of all callers that ask for one result at a time, one makes it: the
+/// others wait, threads in a sync function and tasks in an async one, on any runtime. Trouble with the cache, and arguments
+/// that cannot be written, mean that the function is called.
+///
+/// # Arguments
+/// All of them are Rust expressions, and see the arguments of the function.
+///
+/// | | |
+/// |---|---|
+/// | `ttl = Duration::from_secs(60)` | results end after so long; without it by the limits of the cache |
+/// | `key = (self.id, name)` | what decides the result, in place of all arguments; for methods, which have `self`, and generic functions it is required |
+/// | `store = CACHE` | the cache, or what [leads to one](AsCache); without it, one in the memory of the process, which all such functions share |
+/// | `result` | only what is in `Ok` is kept, an `Err` never |
+/// | `option` | only what is in `Some` is kept, `None` never |
+/// | `version = 2` | part of the key, in place of a hash of the function's own tokens |
+///
+/// By that hash, an edited body never serves an old result. It does not know what the functions that it calls do, what is
+/// in constants and files, or which features the program was built with: give a `version` if they decide the result. A
+/// field that serde skips is not part of the key.
+///
+/// # Companions
+/// For a function `parse` there are also, with the same visibility:
+///
+/// | | |
+/// |---|---|
+/// | `parse_uncached(…)` | calls the body; the cache is neither asked nor changed |
+/// | `parse_prime(…)` | calls the body in any case, stores the result and returns it |
+/// | `parse_invalidate(…)` | removes the result for these arguments and returns whether there was one |
+/// | `parse_clear()` | removes all results, whatever their arguments and versions, and returns how many; it takes those arguments that `store` mentions |
+///
+/// ```
+/// use std::time::Duration;
+/// use vitte_cache::{Cache, cached};
+///
+/// struct Parser {
+///     dialect: String,
+///     cache: Cache,
+/// }
+///
+/// impl Parser {
+///     #[cached(ttl = Duration::from_secs(60), key = (&self.dialect, text), store = self.cache, result)]
+///     fn parse(&self, text: &str) -> Result<u32, std::num::ParseIntError> {
+///         u32::from_str_radix(text, if self.dialect == "hex" { 16 } else { 10 })
+///     }
+/// }
+///
+/// let parser = Parser { dialect: "hex".to_owned(), cache: Cache::in_memory() };
+/// assert!(parser.parse("xyz").is_err());
+/// assert!(!parser.parse_invalidate("xyz"), "an error is not kept");
+/// assert_eq!((parser.parse("ff"), parser.parse("ff")), (Ok(255), Ok(255)));
+/// assert_eq!(parser.parse_clear(), 1);
+/// ```
+///
+/// # What cannot be memoised
+/// Functions that write through `&mut`, return nothing or an `impl` type, or are `const`, `unsafe` or for other languages;
+/// methods of a trait's implementation, which have no room for companions; and functions in an `impl` without `self`.
+/// A look-up on a disk blocks the thread for some microseconds, also in an async function.
+#[cfg(feature = "macros")]
+pub use cache_macros::cached;
 
 /// Compiles and runs the Rust examples of the README.
 #[cfg(all(doctest, feature = "fs"))]

@@ -2,5 +2,7 @@
 
 pub use cache_core::{Clock, Event, MissReason, Observer, Policy};
 
+#[cfg(feature = "macros")]
+pub use crate::cached;
 #[cfg(any(feature = "fs", feature = "memory"))]
 pub use crate::{Cache, CacheBuilder};

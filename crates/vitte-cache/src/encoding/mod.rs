@@ -50,10 +50,23 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(value: &T) -> Result<Vec<u
     if read.1 != shape {
         return Err(problem(Problem::Asymmetric));
     }
+    write_header(&mut bytes, shape);
+    Ok(bytes)
+}
+
+fn write_header(bytes: &mut [u8], shape: Shape) {
     bytes[0] = VERSION;
     bytes[1..17].copy_from_slice(&shape.fingerprint.to_bytes());
     bytes[17..HEADER].copy_from_slice(&shape.steps.to_le_bytes());
-    Ok(bytes)
+}
+
+/// Returns a part of a key in bytes, its shape included, so that equal bytes of two types are two keys; nothing if the
+/// type cannot be written. It need not be read back.
+#[cfg(feature = "macros")]
+pub(crate) fn of_key<T: Serialize + ?Sized>(part: &T) -> Option<Vec<u8>> {
+    let (mut bytes, shape) = ser::encode(part, HEADER).ok()?;
+    write_header(&mut bytes, shape);
+    Some(bytes)
 }
 
 /// Returns the value that `bytes` hold, or nothing if it is not certain that they hold one of this type.

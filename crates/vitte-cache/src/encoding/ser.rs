@@ -9,7 +9,7 @@ use super::error::Problem;
 use super::trace::{Shape, Step, Trace};
 
 /// Returns `value` in bytes, after `header` bytes for the caller, and its shape.
-pub(super) fn encode<T: Serialize>(value: &T, header: usize) -> Result<(Vec<u8>, Shape), Problem> {
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T, header: usize) -> Result<(Vec<u8>, Shape), Problem> {
     let mut encoder = Encoder { out: vec![0; header], trace: Trace::new(u64::MAX) };
     value.serialize(&mut encoder)?;
     Ok((encoder.out, encoder.trace.finish()))

@@ -1,0 +1,18 @@
+//! The attribute `#[cached]` of [vitte-cache](https://docs.rs/vitte-cache), which says what it does and has examples.
+//!
+//! Use it through `vitte_cache::cached`: what it expands to needs that crate.
+
+mod arguments;
+mod expand;
+mod function;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+use proc_macro::TokenStream;
+
+/// Keeps what a function returns. See `vitte_cache::cached`.
+#[proc_macro_attribute]
+pub fn cached(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    expand::cached(attribute.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
