@@ -164,6 +164,8 @@ impl Chain {
     pub(crate) async fn delete_blob(&self, digest: &Digest) -> Result<bool> {
         self.ensure_open()?;
         self.deletions.record(digest);
+        // A copy that lands after its tier was asked to delete would be seen until it is taken back.
+        self.deletions.no_copies(digest).await;
         self.unstored.remove(digest);
         let (mut existed, mut trouble) = (false, None);
         for link in self.links.iter().filter(|link| link.tier.write) {

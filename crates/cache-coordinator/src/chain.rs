@@ -178,6 +178,7 @@ impl Chain {
         urgency: Urgency,
     ) -> Result<bool> {
         let deletions = self.deletions.count();
+        let _copying = self.deletions.begin_copy(deletions, digest);
         let mut result = Ok(false);
         for source in (0..self.links.len()).filter(|index| *index != to && self.links[*index].tier.read) {
             let (found, _) = self.read_from(&[source], digest, None, urgency, false).await;

@@ -317,8 +317,10 @@ impl Chain {
                     .await
             }
             Job::Blob { digest, content, from, deletions } => {
-                let mut all = true;
-                for to in self.promotion_targets(from).collect::<Vec<_>>() {
+                let copying = self.deletions.begin_copy(deletions, &digest);
+                let mut all = copying.is_some();
+                let targets = self.promotion_targets(from).filter(|_| copying.is_some());
+                for to in targets.collect::<Vec<_>>() {
                     let len = content.len() as u64;
                     let mut sending = Sending::new(digest, len, content.clone().into());
                     let sent = self.send(to, &digest, len, &mut sending, Urgency::Prefetch).await;

@@ -205,7 +205,8 @@ impl Pushes {
     pub(crate) fn outdate(&self, tier: usize, link: &Link, key: &Key) -> bool {
         let mut queue = self.lock();
         if let Some(job) = queue.jobs.get_mut(&(tier, *key)) {
-            job.overtaken |= job.running;
+            // One that waits may begin and end before the new entry is in the faster tiers.
+            job.overtaken = true;
         }
         // Under the lock: what has just arrived must not make the tier count again after this.
         link.shadow.insert(key)
@@ -276,9 +277,10 @@ impl Pushes {
         let mut queue = self.lock();
         let Some(job) = queue.jobs.get_mut(&id) else { return };
         job.running = false;
-        let overtaken = std::mem::take(&mut job.overtaken);
+        let overtaken = job.overtaken;
         let mut why = None;
         if let Some((errand, bytes)) = job.then.take() {
+            job.overtaken = false;
             let before = std::mem::replace(&mut job.bytes, bytes);
             (job.errand, job.attempts, job.not_before) = (errand, 0, None);
             queue.bytes -= before;
@@ -375,7 +377,7 @@ impl Queue {
                 self.stats.replaced += 1;
                 self.bytes = waiting + bytes;
                 (job.errand, job.bytes) = (job.errand.then(errand), bytes);
-                (job.attempts, job.not_before) = (0, None);
+                (job.attempts, job.not_before, job.overtaken) = (0, None, false);
             }
             None => {
                 self.bytes += bytes;
