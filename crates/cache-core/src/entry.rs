@@ -1,6 +1,6 @@
 //! Entries: what a key leads to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -76,6 +76,22 @@ pub struct Output {
     pub kind: OutputKind,
 }
 
+impl Output {
+    /// Returns the path of an output that contradicts another one: both are at the same path, or one lies below the other,
+    /// which is a file or a link (`a -> /etc` and then `a/passwd`). Entries come from outside, and must not be trusted to
+    /// have none.
+    pub fn contradiction(outputs: &[Self]) -> Option<&RelPath> {
+        let mut leaves: BTreeSet<&RelPath> = BTreeSet::new();
+        if let Some(twice) = outputs.iter().find(|output| !leaves.insert(&output.path)) {
+            return Some(&twice.path);
+        }
+        let is_below = |output: &&Self| {
+            std::iter::successors(output.path.parent(), RelPath::parent).any(|above| leaves.contains(&above))
+        };
+        outputs.iter().find(is_below).map(|output| &output.path)
+    }
+}
+
 /// What an [`Output`] is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OutputKind {
@@ -97,4 +113,25 @@ pub enum OutputKind {
         /// Where it points to, byte for byte; it may dangle.
         target: Vec<u8>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_twice_or_below_another_output_contradicts_it() {
+        let contradiction = |paths: &[&str]| {
+            let output = |path: &&str| Output {
+                path: RelPath::try_from(path.as_bytes().to_vec()).unwrap(),
+                kind: OutputKind::Directory,
+            };
+            let outputs: Vec<_> = paths.iter().map(output).collect();
+            Output::contradiction(&outputs).map(ToString::to_string)
+        };
+        assert_eq!(contradiction(&[]), None);
+        assert_eq!(contradiction(&["a/b", "a/c", "ab"]), None);
+        assert_eq!(contradiction(&["a", "b", "a"]).as_deref(), Some("a"));
+        assert_eq!(contradiction(&["a/b/c/d", "x", "a/b"]).as_deref(), Some("a/b/c/d"));
+    }
 }

@@ -25,6 +25,7 @@ mod key;
 mod namespace;
 mod path;
 mod policy;
+pub mod stat;
 mod store;
 
 pub use body::Body;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use crate::base::normalize;
+use cache_core::stat::permissions;
 use cache_core::{Output, OutputKind, RelPath};
 use cache_fs::FsStore;
 use globset::{GlobBuilder, GlobMatcher};
@@ -268,7 +269,7 @@ impl<'a> Capture<'a> {
         }
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let modified_ns = modified.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
-        Ok(OutputKind::File { digest, len, mode: mode(metadata), modified_ns })
+        Ok(OutputKind::File { digest, len, mode: permissions(metadata), modified_ns })
     }
 
     /// Takes all that is in a directory; the depth is bounded by the length of a path.
@@ -369,16 +370,6 @@ fn replace_with_copy(path: &Path) -> io::Result<()> {
         fs::set_permissions(copy.path(), fs::Permissions::from_mode(mode | 0o200))?;
     }
     copy.persist(path).map(drop).map_err(|error| error.error)
-}
-
-#[cfg(unix)]
-fn mode(metadata: &Metadata) -> u32 {
-    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
-}
-
-#[cfg(not(unix))]
-fn mode(metadata: &Metadata) -> u32 {
-    if metadata.permissions().readonly() { 0o444 } else { 0o644 }
 }
 
 #[cfg(unix)]

@@ -137,25 +137,12 @@ impl Restore<'_> {
 
     /// The entry is not trusted to stay within the declared outputs, nor to be free of contradictions.
     fn check(&self, outputs: &[Output]) -> Result<(), RestoreError> {
-        let mut leaves: BTreeSet<&RelPath> = BTreeSet::new();
-        for output in outputs {
-            let declared = self.patterns.iter().any(|pattern| pattern.covers(&output.path))
-                || self.optional == Some(&output.path);
-            if !declared || !leaves.insert(&output.path) {
-                return Err(RestoreError::Outside(output.path.clone()));
-            }
-        }
-        // Nothing may lie below a file or a link: `a -> /etc` and then `a/passwd`.
-        for output in outputs {
-            let mut above = output.path.parent();
-            while let Some(path) = above {
-                if leaves.contains(&path) {
-                    return Err(RestoreError::Outside(output.path.clone()));
-                }
-                above = path.parent();
-            }
-        }
-        Ok(())
+        let declared = |path: &RelPath| {
+            self.patterns.iter().any(|pattern| pattern.covers(path)) || self.optional == Some(path)
+        };
+        let undeclared = outputs.iter().map(|output| &output.path).find(|path| !declared(path));
+        let outside = undeclared.or_else(|| Output::contradiction(outputs));
+        outside.map_or(Ok(()), |path| Err(RestoreError::Outside(path.clone())))
     }
 
     fn locate(&self, path: &RelPath) -> Result<PathBuf, RestoreError> {

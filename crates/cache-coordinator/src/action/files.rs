@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use cache_core::stat::{Stat, is_trustworthy};
 use cache_core::{
     Clock, Digest, FileDependency, FileState, HashFunction, StatFingerprint, SystemClock, TreePath,
 };
 use rayon::prelude::*;
-
-use super::stat::{Stat, is_trustworthy};
 
 /// How often a file is read that changes meanwhile, before that is an error.
 const ATTEMPTS: usize = 3;

@@ -48,7 +48,6 @@ mod offload;
 mod outputs;
 mod record;
 mod restore;
-mod stat;
 mod stats;
 
 pub use batch::BatchReport;

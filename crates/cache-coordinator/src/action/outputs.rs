@@ -4,6 +4,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::time::UNIX_EPOCH;
 
+use cache_core::stat::permissions;
 use cache_core::{
     Anchor, Body, Digest, Entry, EntryMeta, FileState, HashFunction, KeyBuilder, Namespace, Output,
     OutputKind, PutMode, RelPath, Store, TreePath,
@@ -102,19 +103,9 @@ fn file(files: &FileStates, path: &RelPath, metadata: &Metadata) -> Result<Outpu
     Ok(OutputKind::File {
         digest,
         len: metadata.len(),
-        mode: mode(metadata),
+        mode: permissions(metadata),
         modified_ns: modified.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
     })
-}
-
-#[cfg(unix)]
-fn mode(metadata: &Metadata) -> u32 {
-    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
-}
-
-#[cfg(not(unix))]
-fn mode(metadata: &Metadata) -> u32 {
-    if metadata.permissions().readonly() { 0o444 } else { 0o644 }
 }
 
 /// Stores the content of `outputs`, and an entry that names it. The store checks that it is what was digested.

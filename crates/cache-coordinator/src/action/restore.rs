@@ -6,7 +6,6 @@
 //!
 //! A crash in step 3 leaves a tree that is partly new. The next look-up says so, and another restore finishes the work.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -56,7 +55,9 @@ impl RestoreError {
 
 /// Puts the outputs of `hit` into the tree at `base` that are not there as they were made.
 pub(crate) async fn restore(store: &dyn Store, base: &Path, hit: &Hit) -> Result<(), RestoreError> {
-    check(hit.outputs())?;
+    if let Some(path) = Output::contradiction(hit.outputs()) {
+        return Err(RestoreError::Outside(path.clone()));
+    }
     let mut placing = Placing::new(base);
     for output in hit.misplaced() {
         let to = placing.locate(&output.path)?;
@@ -78,27 +79,6 @@ pub(crate) async fn restore(store: &dyn Store, base: &Path, hit: &Hit) -> Result
         placing.steps.push((from, to, output.path.clone()));
     }
     placing.finish()
-}
-
-/// Outputs are not trusted to be free of contradictions: nothing may be there twice, or lie below a file or a link
-/// (`a -> /etc` and then `a/passwd`).
-fn check(outputs: &[Output]) -> Result<(), RestoreError> {
-    let mut leaves: BTreeSet<&RelPath> = BTreeSet::new();
-    for output in outputs {
-        if !leaves.insert(&output.path) {
-            return Err(RestoreError::Outside(output.path.clone()));
-        }
-    }
-    for output in outputs {
-        let mut above = output.path.parent();
-        while let Some(path) = above {
-            if leaves.contains(&path) {
-                return Err(RestoreError::Outside(output.path.clone()));
-            }
-            above = path.parent();
-        }
-    }
-    Ok(())
 }
 
 /// Directories between the base and an output must be real ones: a link among them leads elsewhere.

@@ -213,11 +213,7 @@ pub(super) struct Control {
 impl Control {
     /// Opens the control file; nothing if there is none, or none that can be used.
     pub(super) fn open(root: &Path, writable: bool) -> io::Result<Option<Self>> {
-        let file = match sys::open(&root.join("control"), writable) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
-        };
+        let Some(file) = sys::open_if_there(&root.join("control"), writable)? else { return Ok(None) };
         let mut bytes = [0; CONSTANT];
         sys::read_at(&file, &mut bytes, 0)?;
         let Some(constant) = Constant::decode(&bytes) else { return Ok(None) };

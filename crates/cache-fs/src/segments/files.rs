@@ -45,11 +45,8 @@ impl SegmentFiles {
         {
             return Ok(Some(Arc::clone(file)));
         }
-        match sys::open(&self.path(class, number), self.writable) {
-            Ok(file) => Ok(Some(self.keep(class, number, file))),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+        let file = sys::open_if_there(&self.path(class, number), self.writable)?;
+        Ok(file.map(|file| self.keep(class, number, file)))
     }
 
     /// Returns a segment, and creates it if it is absent.
@@ -91,9 +88,8 @@ impl SegmentFiles {
     pub(super) fn remove(&self, class: Class, number: u64) -> io::Result<()> {
         let path = self.path(class, number);
         *self.place(class, number).write().unwrap_or_else(PoisonError::into_inner) = None;
-        match sys::open(&path, true).and_then(|file| sys::set_len(&file, 0)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
+        if let Some(file) = sys::open_if_there(&path, true)? {
+            sys::set_len(&file, 0)?;
         }
         for path in [path.with_extension("seal"), path] {
             match sys::remove_file(&path) {

@@ -181,7 +181,7 @@ impl Index {
     /// Lets the processes of a store lock its index from now on, if it is shared memory and came to a file system that is not
     /// one for that; nobody can have it mapped there.
     pub(super) fn lock_from_now_on(root: &Path, store: u64) -> io::Result<()> {
-        let file = sys::open(&root.join("index"), true)?;
+        let Some(file) = sys::open_if_there(&root.join("index"), true)? else { return Ok(()) };
         let mut header = [0; BUCKET];
         sys::read_at(&file, &mut header, 0)?;
         match decode_header(&header, store) {
@@ -287,6 +287,11 @@ impl Index {
             }
         }
         Ok(None)
+    }
+
+    /// Returns the slot of `spot` that leads to `position`. Positions are unique, and so is that slot.
+    pub(super) fn at(&self, spot: &Spot, position: Position) -> io::Result<Option<Found>> {
+        self.find(spot, |found| Ok((found.slot.position() == position).then_some(found)))
     }
 
     /// Counts a hit. Of two at once, one may be lost.
@@ -439,11 +444,7 @@ fn vacancy_in(
 
 /// Opens the index in `root`; nothing if there is none that can be used.
 fn open_table(root: &Path, store: u64, writable: bool) -> io::Result<Option<Table>> {
-    let file = match sys::open(&root.join("index"), writable) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e),
-    };
+    let Some(file) = sys::open_if_there(&root.join("index"), writable)? else { return Ok(None) };
     let mut header = [0; BUCKET];
     sys::read_at(&file, &mut header, 0)?;
     let Some((buckets, access)) = decode_header(&header, store) else { return Ok(None) };

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cache_core::{Fingerprint, Fingerprinter, crc32c};
 
@@ -278,14 +278,7 @@ impl Log {
     /// Opens the file of a large payload after all of it was read and found right.
     fn open_large(&self, header: &Header) -> io::Result<Option<Payload>> {
         let path = self.large_path(header);
-        let file = match sys::open(&path, false) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        if file.metadata()?.len() != header.payload_len {
-            return Ok(None);
-        }
+        let Some(file) = open_of_len(&path, header.payload_len)? else { return Ok(None) };
         let mut piece = vec![0; PIECE.min(header.payload_len as usize)];
         let (mut fingerprint, mut at) = (Fingerprinter::new(), 0);
         while at < header.payload_len {
@@ -301,14 +294,8 @@ impl Log {
 
     /// Reads a large payload into `buffer` from `from` on.
     fn read_large(&self, header: &Header, from: usize, buffer: &mut Vec<u8>) -> io::Result<Option<Payload>> {
-        let file = match sys::open(&self.large_path(header), false) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        if file.metadata()?.len() != header.payload_len {
-            return Ok(None);
-        }
+        let path = self.large_path(header);
+        let Some(file) = open_of_len(&path, header.payload_len)? else { return Ok(None) };
         let len = usize::try_from(header.payload_len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let read = sys::read_into(&file, buffer, from, len, 0)?;
         let range = from..from + len;
@@ -373,4 +360,10 @@ impl Log {
             }
         }
     }
+}
+
+/// Opens a file; nothing if it is not there, or does not have this length.
+fn open_of_len(path: &Path, len: u64) -> io::Result<Option<File>> {
+    let Some(file) = sys::open_if_there(path, false)? else { return Ok(None) };
+    Ok((file.metadata()?.len() == len).then_some(file))
 }

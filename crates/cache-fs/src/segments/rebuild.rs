@@ -17,10 +17,7 @@ const MARKER: &str = "rebuild";
 pub(super) fn begin(root: &Path, store: u64, plan: Plan) -> io::Result<()> {
     let lock = sys::open(&root.join("locks").join("evict"), true)?;
     let _held = sys::Flock::new(&lock)?;
-    match Index::lock_from_now_on(root, store) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
+    Index::lock_from_now_on(root, store)?;
     // Another process may have been faster.
     if Index::open(root, store, true)?.is_some() {
         return Ok(());
@@ -43,10 +40,8 @@ fn fill_later(root: &Path, store: u64, plan: Plan) -> io::Result<()> {
         mark(root)?;
     }
     // Processes that have it open must not go by what it says of another store.
-    match sys::open(&root.join("index"), true) {
-        Ok(old) => sys::blank(&old)?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e),
+    if let Some(old) = sys::open_if_there(&root.join("index"), true)? {
+        sys::blank(&old)?;
     }
     Index::create(root, store, plan)
 }
@@ -165,9 +160,13 @@ impl Log {
         Err(super::busy())
     }
 
-    /// Sees to it that no other slot leads to a record of the same key: of two processes that store a new key at once, both
-    /// find that it is absent, and maybe two different slots empty.
-    pub(super) fn end_twins(&self, spot: &Spot, own: &Found, header: &Header) -> io::Result<()> {
+    /// Returns the other slots that lead to records of the same key.
+    pub(super) fn twins(
+        &self,
+        spot: &Spot,
+        own: &Found,
+        header: &Header,
+    ) -> io::Result<Vec<(Found, Header)>> {
         let mut twins = Vec::new();
         self.index.find(spot, |found| {
             if found.slot != own.slot
@@ -179,7 +178,13 @@ impl Log {
             }
             Ok(None::<()>)
         })?;
-        for (found, there) in twins {
+        Ok(twins)
+    }
+
+    /// Sees to it that no other slot leads to a record of the same key: of two processes that store a new key at once, both
+    /// find that it is absent, and maybe two different slots empty.
+    pub(super) fn end_twins(&self, spot: &Spot, own: &Found, header: &Header) -> io::Result<()> {
+        for (found, there) in self.twins(spot, own, header)? {
             let (first, second) = match better(&there, header) {
                 Better::First => (false, true),
                 Better::Second => (true, false),

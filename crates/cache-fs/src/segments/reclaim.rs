@@ -330,10 +330,8 @@ impl Log {
         for item in items {
             let position = Position { class, byte: start + item.offset };
             let spot = Spot::of_key(item.kind, &item.key);
-            let own =
-                self.index.find(&spot, |found| Ok((found.slot.position() == position).then_some(found)))?;
-            // The position is unique, so this is the slot of this record. Dead ones have none.
-            let Some(found) = own else { continue };
+            // Dead records have no slot.
+            let Some(found) = self.index.at(&spot, position)? else { continue };
             let hits = if found.hits > 0 { found.hits } else { self.hits_of_content(&item, position)? };
             if hits > 0 {
                 used.push(Candidate { item, hits });
@@ -372,9 +370,7 @@ impl Log {
         }
         let Some(header) = self.read_header(position)? else { return Ok(0) };
         let spot = Spot::of_content(header.fingerprint.to_bytes(), header.payload_len);
-        let found =
-            self.index.find(&spot, |found| Ok((found.slot.position() == position).then_some(found.hits)))?;
-        Ok(found.unwrap_or(0))
+        Ok(self.index.at(&spot, position)?.map_or(0, |found| found.hits))
     }
 
     /// Moves a record to the main log, if the budget allows it; returns the bytes of its large payload.
@@ -392,8 +388,7 @@ impl Log {
             return Ok(None);
         }
         let spot = Spot::of_key(item.kind, &item.key);
-        let own = self.index.find(&spot, |found| Ok((found.slot.position() == position).then_some(found)))?;
-        let Some(found) = own else { return Ok(None) };
+        let Some(found) = self.index.at(&spot, position)? else { return Ok(None) };
         let Some(new) = self.keep(&header, &found, &spot, &mut job.buffer)? else {
             return Ok(None);
         };

@@ -22,6 +22,14 @@ pub(super) fn open(path: &Path, writable: bool) -> io::Result<File> {
     OpenOptions::new().read(true).write(writable).custom_flags(flags).open(path)
 }
 
+/// Opens a file as [`open`] does; nothing if it is not there.
+pub(super) fn open_if_there(path: &Path, writable: bool) -> io::Result<Option<File>> {
+    match open(path, writable) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
 /// Creates a file for its owner alone that was not there, with a name beginning with `prefix` that nobody else has.
 pub(super) fn create_temp(dir: &Path, prefix: &str) -> io::Result<(File, PathBuf)> {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();

@@ -254,7 +254,7 @@ impl Log {
             let own = match self.find_own(spot, header)? {
                 None => {
                     let Some(own) = self.insert(spot, header.position, len)? else { continue };
-                    if if_absent && self.has_twin(spot, &own, header)? {
+                    if if_absent && self.twins(spot, &own, header)?.iter().any(|(_, it)| self.is_there(it)) {
                         // Another process has put it there too, and may have said that it was the first.
                         self.index.clear(&own)?;
                         std::thread::yield_now();
@@ -285,16 +285,6 @@ impl Log {
             return Ok(if self.index.is_exchanged()? { Commit::Exchanged } else { Commit::Done });
         }
         Err(super::busy())
-    }
-
-    /// Returns whether another slot leads to a record of the same key.
-    fn has_twin(&self, spot: &Spot, own: &Found, header: &Header) -> io::Result<bool> {
-        let twin = self.index.find(spot, |found| {
-            let there = self.read_header(found.slot.position())?;
-            let same = |it: &Header| it.kind == header.kind && it.key == header.key && self.is_there(it);
-            Ok((found.slot != own.slot && there.as_ref().is_some_and(same)).then_some(()))
-        })?;
-        Ok(twin.is_some())
     }
 
     /// Lets the index lead to a record, and returns how it is found; nothing if somebody else took the room. What has to make
@@ -483,10 +473,7 @@ impl Log {
         }
         if is_shared(old.kind) {
             let content = Spot::of_content(old.fingerprint.to_bytes(), old.payload_len);
-            let own = self
-                .index
-                .find(&content, |found| Ok((found.slot.position() == old.position).then_some(found)))?;
-            if let Some(found) = own {
+            if let Some(found) = self.index.at(&content, old.position)? {
                 self.index.replace(&content, &found, new.position, len)?;
             }
         }

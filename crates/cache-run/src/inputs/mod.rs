@@ -33,7 +33,6 @@ mod git;
 mod pattern;
 mod read;
 mod source;
-mod stat;
 mod walk;
 
 use std::ffi::OsStr;
@@ -43,12 +42,12 @@ use std::time::SystemTime;
 
 use cache_core::{Digest, FileState, HashFunction, KeyBuilder, Namespace, StatFingerprint, TreePath};
 
+pub use cache_core::stat::is_trustworthy;
+pub(crate) use cache_core::stat::{Kind, Stat};
 pub use digest::{Amount, Observed, Progress, observe};
 pub use error::InputError;
 use pattern::Pattern;
 pub(crate) use read::{Read, read_file};
-pub use stat::is_trustworthy;
-pub(crate) use stat::{Kind, Stat};
 
 use crate::memory::Memory;
 use source::Sources;

@@ -1,20 +1,23 @@
-//! What the file system says about a file, reduced to what keys and the memory need.
+//! What the file system says about a file, reduced to what keys and memories of digests need.
 
 use std::fs::Metadata;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use cache_core::{Fingerprint, StatFingerprint, Timestamp};
+use crate::{Fingerprint, StatFingerprint, Timestamp};
 
 /// How long a file must have been left alone before its time stamps are believed. FAT counts in steps of 2 s, HFS+
 /// and ext3 in 1 s, and the kernel's clock ticks every 1 to 10 ms: within one step an edit leaves no trace.
-pub(crate) const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// What there is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A regular file.
     File,
+    /// A symbolic link.
     Symlink,
+    /// A directory.
     Directory,
     /// A FIFO, socket or device: nothing that has a content.
     Special,
@@ -22,13 +25,17 @@ pub(crate) enum Kind {
 
 /// A file as the file system describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stat {
-    pub(crate) kind: Kind,
-    pub(crate) executable: bool,
-    pub(crate) len: u64,
-    pub(crate) dev: u64,
+pub struct Stat {
+    /// What there is.
+    pub kind: Kind,
+    /// Whether anybody may execute it.
+    pub executable: bool,
+    /// Bytes of the content.
+    pub len: u64,
+    /// Number of the device that it is on.
+    pub dev: u64,
     /// Of device, inode, size, mode, modification and change time.
-    pub(crate) fingerprint: StatFingerprint,
+    pub fingerprint: StatFingerprint,
     /// Modification time in nanoseconds since the epoch.
     modified: i64,
     /// The later of modification and change time, in nanoseconds since the epoch.
@@ -38,7 +45,7 @@ pub(crate) struct Stat {
 impl Stat {
     /// Returns what `metadata` says.
     #[cfg(unix)]
-    pub(crate) fn new(metadata: &Metadata) -> Self {
+    pub fn new(metadata: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
 
         let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
@@ -64,7 +71,7 @@ impl Stat {
 
     /// Returns what `metadata` says. There is no inode and no change time in it, so it never [`settled`](Self::settled).
     #[cfg(not(unix))]
-    pub(crate) fn new(metadata: &Metadata) -> Self {
+    pub fn new(metadata: &Metadata) -> Self {
         let modified = metadata.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
         let modified = modified.map_or(0, |since| since.as_nanos());
         let mut bytes = [0; 24];
@@ -82,7 +89,7 @@ impl Stat {
     }
 
     /// Returns the modification time; none before 1970.
-    pub(crate) fn modified(&self) -> Option<SystemTime> {
+    pub fn modified(&self) -> Option<SystemTime> {
         let since = Duration::from_nanos(u64::try_from(self.modified).ok()?);
         SystemTime::UNIX_EPOCH.checked_add(since)
     }
@@ -91,10 +98,22 @@ impl Stat {
     ///
     /// This is the racy-clean rule of git (`Documentation/technical/racy-git.txt`): a file touched less than a clock
     /// step ago can be edited again without a visible change of its time stamps.
-    pub(crate) fn settled(&self, now: Timestamp) -> bool {
+    pub fn settled(&self, now: Timestamp) -> bool {
         let latest = i128::from(now.as_millis()) * 1_000_000 - SETTLE.as_nanos() as i128;
         i128::from(self.touched) < latest
     }
+}
+
+/// Returns the permission bits, as Unix has them.
+#[cfg(unix)]
+pub fn permissions(metadata: &Metadata) -> u32 {
+    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
+}
+
+/// Returns the permission bits, as Unix has them.
+#[cfg(not(unix))]
+pub fn permissions(metadata: &Metadata) -> u32 {
+    if metadata.permissions().readonly() { 0o444 } else { 0o644 }
 }
 
 fn kind(metadata: &Metadata) -> Kind {
