@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::signing::Signature;
 use crate::{Dependencies, Digest, Namespace, Priority, RelPath, Timestamp};
 
 /// What is stored under a [`Key`](crate::Key): facts about it, a small value, and the outputs whose content is in blobs.
@@ -18,6 +19,9 @@ pub struct Entry {
     pub value: Bytes,
     /// Files, directories and links, sorted by path, parents before what is in them.
     pub outputs: Vec<Output>,
+    /// Who vouches for all of the above, if anybody does. Stores keep it with the entry and need not understand it; they
+    /// change nothing of an entry that has one.
+    pub signature: Option<Signature>,
 }
 
 impl Entry {

@@ -1,5 +1,5 @@
 //! The vocabulary of vitte-cache: what is stored ([`Entry`], blobs by [`Digest`]), where ([`Store`]), under which
-//! address ([`Key`]), in which bytes ([`envelope`]), and for how long ([`Policy`]).
+//! address ([`Key`]), in which bytes ([`envelope`]), vouched for by whom ([`signing`]), and for how long ([`Policy`]).
 //!
 //! This crate opens no socket and starts no runtime. A back end depends on it and on nothing else of ours.
 //!
@@ -25,6 +25,7 @@ mod key;
 mod namespace;
 mod path;
 mod policy;
+pub mod signing;
 pub mod stat;
 mod store;
 

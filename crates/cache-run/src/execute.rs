@@ -235,7 +235,8 @@ impl Execution<'_> {
             ..EntryMeta::default()
         };
         let value = value::encode(result).ok_or("it cannot be encoded")?;
-        let entry = Entry { meta: meta.clone(), value: value.into(), outputs: captured.outputs };
+        let entry =
+            Entry { meta: meta.clone(), value: value.into(), outputs: captured.outputs, ..Entry::default() };
         let Some(mut set) = set else {
             return self.store.put(&plan.key, &entry, PutMode::Overwrite).map(drop).map_err(text);
         };
@@ -251,7 +252,7 @@ impl Execution<'_> {
         let value = value::encode(&index).ok_or("it cannot be encoded")?;
         // An index has no end of its own: each result in it has.
         let meta = EntryMeta { kind: KIND_INDEX.to_owned(), expires: None, ..meta };
-        let entry = Entry { meta, value: value.into(), outputs: Vec::new() };
+        let entry = Entry { meta, value: value.into(), ..Entry::default() };
         self.store.put(&plan.key, &entry, PutMode::Overwrite).map(drop).map_err(text)
     }
 }

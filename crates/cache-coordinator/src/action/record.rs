@@ -104,7 +104,7 @@ mod tests {
         let meta = EntryMeta { kind: "action".to_owned(), name: "a".to_owned(), ..EntryMeta::default() };
         let bytes = record.encode().unwrap();
         let entry =
-            |bytes: &[u8]| Entry { meta: meta.clone(), value: bytes.to_vec().into(), outputs: vec![] };
+            |bytes: &[u8]| Entry { meta: meta.clone(), value: bytes.to_vec().into(), ..Entry::default() };
         assert_eq!(Record::decode(&entry(&bytes), "action", "a"), Some(record));
         assert_eq!(Record::decode(&entry(&bytes), "target", "a"), None);
         assert_eq!(Record::decode(&entry(&bytes), "action", "b"), None);

@@ -91,6 +91,7 @@ pub fn entry(text: &str, blobs: &[(Digest, Bytes)]) -> Entry {
         meta: EntryMeta { name: text.to_owned(), cost_ms: 1000, ..EntryMeta::default() },
         value: Bytes::copy_from_slice(text.as_bytes()),
         outputs: blobs.iter().enumerate().map(output).collect(),
+        ..Entry::default()
     }
 }
 

@@ -20,10 +20,23 @@
 //! The lengths must add up to the length of the whole: nothing may follow. Decoding allocates no more than the
 //! declared length, which is checked against the caller's limit first, and grows with what really comes out.
 
+//!
+//! The metadata of an entry is a record, the key, the facts and the outputs, and after it, if the entry is
+//! [signed](crate::signing), a trailer:
+//!
+//! | offset from the end of the record | bytes | what |
+//! |--:|--:|---|
+//! | 0 | 1 | version of the trailer, 1 |
+//! | 1 | 8 | name of the signing key |
+//! | 9 | 32 | keyed BLAKE3 of the record and the value, each after its length as eight bytes |
+//!
+//! Anything else after the record is refused.
+
 mod compress;
 mod record;
 
 pub use compress::Compression;
+pub(crate) use record::encode_signed_facts;
 pub use record::{decode_entry, decode_entry_facts, encode_entry, encode_entry_facts};
 
 use std::borrow::Cow;

@@ -56,6 +56,7 @@ fn sample() -> (Key, Entry) {
                 kind: OutputKind::Symlink { target: b"../nowhere\xfe".to_vec() },
             },
         ],
+        signature: None,
     };
     (KeyBuilder::new(&Namespace::default(), "run").text("docs").finish(), entry)
 }

@@ -51,7 +51,12 @@ pub fn entry_with(blobs: &[(Digest, u64)]) -> Entry {
         path: RelPath::new(format!("out/{number:06}")).unwrap(),
         kind: OutputKind::File { digest, len, mode: 0o644, modified_ns: 0 },
     });
-    Entry { meta: EntryMeta::default(), value: "with blobs".into(), outputs: outputs.collect() }
+    Entry {
+        meta: EntryMeta::default(),
+        value: "with blobs".into(),
+        outputs: outputs.collect(),
+        ..Entry::default()
+    }
 }
 
 /// Returns `len` bytes that differ from those of every other `seed`.

@@ -28,7 +28,7 @@ pub(super) fn entry(text: &str) -> Entry {
         created: Timestamp::from_millis(1_700_000_000_000),
         ..EntryMeta::default()
     };
-    Entry { meta, value: Bytes::copy_from_slice(text.as_bytes()), outputs: Vec::new() }
+    Entry { meta, value: Bytes::copy_from_slice(text.as_bytes()), ..Entry::default() }
 }
 
 pub(super) fn path(text: &str) -> Result<RelPath, Stop> {
@@ -90,7 +90,7 @@ pub(super) fn full_entry(blob: Digest, len: u64) -> Result<Entry, Stop> {
         file("obj/foo.o", blob, len)?,
         file("obj/same.o", blob, len)?,
     ];
-    Ok(Entry { meta, value: Bytes::from_static(b"\0value\xff"), outputs })
+    Ok(Entry { meta, value: Bytes::from_static(b"\0value\xff"), outputs, ..Entry::default() })
 }
 
 /// Stores a blob of `len` bytes and returns its digest and content.
