@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{
-    Body, Capabilities, Clock, Digest, Entry, Error, Key, ListFilter, Page, PutMode, PutOutcome, Result,
-    Store, SystemClock,
+    Body, Capabilities, Clock, Collected, Digest, Entry, Error, Key, ListFilter, Page, PutMode, PutOutcome,
+    Result, Store, SystemClock,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -378,6 +378,23 @@ impl Store for Coordinator {
 
     async fn delete(&self, digest: &Digest) -> Result<bool> {
         self.chain.delete_blob(digest).await
+    }
+
+    async fn gc(&self) -> Result<Collected> {
+        self.chain.ensure_open()?;
+        let (mut sum, mut result) = (Collected::default(), Ok(()));
+        for (index, link) in self.chain.links.iter().enumerate().filter(|(_, link)| link.tier.write) {
+            match link.store().gc().await {
+                Ok(collected) => sum += collected,
+                Err(error) => {
+                    self.chain.blame(index, "gc", &error);
+                    if self.chain.strict {
+                        result = Err(error);
+                    }
+                }
+            }
+        }
+        result.map(|()| sum)
     }
 
     /// Closes within the time that the builder was told; see [`Coordinator::close_within`].

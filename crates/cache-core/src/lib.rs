@@ -41,4 +41,4 @@ pub use key::{Key, KeyBuilder, ParseKeyError};
 pub use namespace::{Namespace, NamespaceError};
 pub use path::{Anchor, PathError, RelPath, TreePath};
 pub use policy::{Policy, Priority};
-pub use store::{Capabilities, ListFilter, Listed, Page, PutMode, PutOutcome, Store};
+pub use store::{Capabilities, Collected, ListFilter, Listed, Page, PutMode, PutOutcome, Store};

@@ -1,10 +1,11 @@
 //! The one trait that every back end implements.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 
 use async_trait::async_trait;
 
+use crate::signing::KeyId;
 use crate::{Body, Digest, Entry, EntryMeta, Key, Namespace, Result, Timestamp};
 
 /// A place where entries and blobs are kept: memory, a directory, a bucket, a server.
@@ -90,6 +91,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// If the store cannot tell or refuses.
     async fn delete(&self, digest: &Digest) -> Result<bool>;
 
+    /// Keeps the limits now, and removes what is expired, cannot be used, or is a blob that no entry names. Blobs that were
+    /// written or asked for by [`missing`](Self::missing) a short time ago stay, because an entry may be about to name them: an
+    /// entry that is put while this runs is as complete as any other.
+    ///
+    /// A store whose server does all of this by itself does nothing and returns the default.
+    ///
+    /// # Errors
+    /// If the store cannot be read or refuses. What was removed before stays removed.
+    async fn gc(&self) -> Result<Collected>;
+
     /// Finishes what is under way and lets go of all resources. Closing twice is fine.
     ///
     /// # Errors
@@ -119,6 +130,50 @@ impl Capabilities {
     /// Returns the capabilities of a store that can do everything, for entries with values of up to `max_value` bytes.
     pub const fn all(max_value: u64) -> Self {
         Self { list: true, conditional_put: true, persistent: true, local: true, max_blob: None, max_value }
+    }
+}
+
+/// What a collection removed, or would remove. Made from the default, field by field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Collected {
+    /// Entries whose time was over.
+    pub expired: u64,
+    /// Entries and blobs that were not used for too long.
+    pub aged: u64,
+    /// Entries that could not be used: damaged, or naming blobs that are gone.
+    pub broken: u64,
+    /// Blobs that no entry names.
+    pub unreferenced: u64,
+    /// Entries and blobs that had to go to keep the limits. A dry run estimates it.
+    pub evicted: u64,
+    /// Temporary files that a process left behind when it died.
+    pub leftovers: u64,
+    /// Bytes freed by all of these.
+    pub bytes: u64,
+}
+
+impl Collected {
+    /// Returns the number of entries, blobs and files that are gone.
+    pub fn items(&self) -> u64 {
+        let Self { expired, aged, broken, unreferenced, evicted, leftovers, bytes: _ } = *self;
+        [aged, broken, unreferenced, evicted, leftovers]
+            .iter()
+            .fold(expired, |sum, it| sum.saturating_add(*it))
+    }
+}
+
+impl AddAssign for Collected {
+    fn add_assign(&mut self, other: Self) {
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        let Self { expired, aged, broken, unreferenced, evicted, leftovers, bytes } = other;
+        add(&mut self.expired, expired);
+        add(&mut self.aged, aged);
+        add(&mut self.broken, broken);
+        add(&mut self.unreferenced, unreferenced);
+        add(&mut self.evicted, evicted);
+        add(&mut self.leftovers, leftovers);
+        add(&mut self.bytes, bytes);
     }
 }
 
@@ -172,6 +227,8 @@ pub struct Listed {
     pub size: u64,
     /// When it was last used, as far as the store knows.
     pub last_used: Option<Timestamp>,
+    /// Which key it says that it is signed with, if it is signed. Nobody has checked the signature.
+    pub signer: Option<KeyId>,
 }
 
 /// A part of a list.

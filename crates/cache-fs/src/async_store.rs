@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use cache_core::{
-    Body, Capabilities, Digest, Entry, Error, Key, ListFilter, Page, PutMode, PutOutcome, Result, Store,
+    Body, Capabilities, Collected, Digest, Entry, Error, Key, ListFilter, Page, PutMode, PutOutcome, Result,
+    Store,
 };
 
 use crate::FsStore;
@@ -148,6 +149,12 @@ impl Store for FsStore {
     async fn delete(&self, digest: &Digest) -> Result<bool> {
         self.ensure_open()?;
         self.delete_blob(digest)
+    }
+
+    /// Once begun, it runs to its end, even if nobody waits for it.
+    async fn gc(&self) -> Result<Collected> {
+        self.ensure_open()?;
+        self.run(true, |store| FsStore::gc(store, false)).await
     }
 
     /// There is nothing to finish: what was acknowledged is in its place. Clones of the store are closed as well, for

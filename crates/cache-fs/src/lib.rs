@@ -145,8 +145,7 @@ mod trust;
 pub use lease::Lease;
 pub use options::{DEFAULT_PROTECT, Durability, Layout, Options};
 pub use report::{
-    Blob, Content, GcReport, Lookup, MigrateProgress, MigrateReport, Note, Usage, VerifyProgress,
-    VerifyReport,
+    Blob, Content, Lookup, MigrateProgress, MigrateReport, Note, Usage, VerifyProgress, VerifyReport,
 };
 #[doc(hidden)]
 #[cfg(all(unix, feature = "fuzzing"))]

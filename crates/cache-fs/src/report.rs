@@ -95,26 +95,6 @@ pub struct Usage {
     pub free: Option<u64>,
 }
 
-/// What a full collection did, or would do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GcReport {
-    /// Entries whose time was over.
-    pub expired: u64,
-    /// Entries and blobs that were not used for too long.
-    pub aged: u64,
-    /// Entries that could not be used: damaged, or naming blobs that are gone.
-    pub broken: u64,
-    /// Blobs that no entry names.
-    pub unreferenced: u64,
-    /// Entries and blobs that had to go to keep the limits. A dry run estimates it.
-    pub evicted: u64,
-    /// Temporary files that a process left behind when it died.
-    pub leftovers: u64,
-    /// Bytes freed by all of these.
-    pub bytes: u64,
-}
-
 /// What a check of every byte found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use cache_core::{
-    Digest, Entry, HashFunction, Key, ListFilter, Namespace, Page, Policy, PutMode, PutOutcome, Result,
+    Collected, Digest, Entry, HashFunction, Key, ListFilter, Namespace, Page, Policy, PutMode, PutOutcome,
+    Result,
 };
 
 use crate::files::{Files, Look};
@@ -16,7 +17,7 @@ use crate::lease::Lease;
 use crate::logged::Logged;
 use crate::options::{Layout, Options};
 use crate::place::Place;
-use crate::report::{Blob, GcReport, Lookup, Note, Usage, VerifyProgress, VerifyReport};
+use crate::report::{Blob, Lookup, Note, Usage, VerifyProgress, VerifyReport};
 
 /// A store in a directory, shared by any number of threads and processes.
 ///
@@ -228,7 +229,7 @@ impl FsStore {
     ///
     /// # Errors
     /// If the store cannot be read, or another process evicts for longer than a few seconds.
-    pub fn gc(&self, dry_run: bool) -> Result<GcReport> {
+    pub fn gc(&self, dry_run: bool) -> Result<Collected> {
         let beyond_quotas = crate::quota::keep(self, dry_run)?;
         let mut report = engine!(self, it => it.gc(dry_run))?;
         report.evicted += beyond_quotas;

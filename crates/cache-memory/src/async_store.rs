@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use cache_core::{
-    Body, Capabilities, Digest, Entry, Key, ListFilter, Page, PutMode, PutOutcome, Result, Store,
+    Body, Capabilities, Collected, Digest, Entry, Key, ListFilter, Page, PutMode, PutOutcome, Result, Store,
 };
 
 use crate::blobs::cut;
@@ -68,6 +68,10 @@ impl Store for MemoryStore {
     async fn delete(&self, digest: &Digest) -> Result<bool> {
         self.0.ensure_open()?;
         Ok(self.delete_blob(digest))
+    }
+
+    async fn gc(&self) -> Result<Collected> {
+        MemoryStore::gc(self)
     }
 
     async fn close(&self) -> Result<()> {

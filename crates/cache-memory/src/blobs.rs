@@ -19,7 +19,7 @@ impl MemoryStore {
 
     /// Returns those of `digests` that are not there, in their order. What is there counts as used.
     pub fn missing_blobs(&self, digests: &[Digest]) -> Vec<Digest> {
-        digests.iter().copied().filter(|digest| self.0.blob(digest, Look::Use).is_none()).collect()
+        digests.iter().copied().filter(|digest| self.0.blob(digest, Look::Claim).is_none()).collect()
     }
 
     /// Stores a blob. Its content is shared and not copied, so a slice of a larger buffer keeps all of the buffer.
@@ -61,20 +61,26 @@ impl Shared {
     pub(crate) fn blob(&self, digest: &Digest, look: Look) -> Option<Arc<Blob>> {
         let address = Address::blob(digest);
         let found = match look {
-            Look::Use => self.cache.get(&address),
+            Look::Use | Look::Claim => self.cache.get(&address),
             Look::Peek => self.cache.peek(&address),
         };
         let Some(Item::Blob(blob)) = found else { return None };
-        let Some(idle) = self.idle() else { return Some(blob) };
+        if self.idle().is_none() && look != Look::Claim {
+            return Some(blob);
+        }
         let now = self.clock.now();
-        if blob.used.over(idle, now).is_some() {
-            if look == Look::Use && self.drop_blob(&address, &blob) {
+        if self.idle().is_some_and(|idle| blob.used.over(idle, now).is_some()) {
+            if look != Look::Peek && self.drop_blob(&address, &blob) {
                 self.counters.expired(1);
             }
             return None;
         }
-        if look == Look::Use {
+        if look != Look::Peek {
             blob.used.set(now);
+        }
+        if look == Look::Claim && !self.cache.contains_key(&address) {
+            // A collection took it between the look and the note. From here on one would see the note.
+            return None;
         }
         Some(blob)
     }
@@ -88,7 +94,7 @@ impl Shared {
     /// Returns whether the blob need not be written because it is there.
     fn is_written(&self, digest: &Digest, len: u64) -> Result<bool> {
         self.ensure_open()?;
-        if self.blob(digest, Look::Use).is_some_and(|blob| blob.content.len() as u64 == len) {
+        if self.blob(digest, Look::Claim).is_some_and(|blob| blob.content.len() as u64 == len) {
             self.emit(|| Event::Blob { digest, len, deduplicated: true });
             return Ok(true);
         }

@@ -15,13 +15,15 @@ use crate::{MemoryStore, NAME};
 /// Entries that the hand of the entry limit passes by because they were used, before it takes the next one all the same.
 const SECOND_CHANCES: u32 = 32;
 /// Keys that are taken from the index at a time.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 
 /// What a look at something does besides looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     /// It counts as a use.
     Use,
+    /// It counts as a use, and an entry may be about to name what is found: no collection that already runs takes it.
+    Claim,
     /// It leaves no trace.
     Peek,
 }
@@ -173,7 +175,7 @@ impl Shared {
             if let Some(at) = stored.over(now) {
                 return Some(MissReason::Expired { at });
             }
-            if look == Look::Use {
+            if look != Look::Peek {
                 stored.used.set(now);
             }
         }
@@ -196,7 +198,7 @@ impl Shared {
             let what = "the value of the entry (what is larger belongs into a blob)".to_owned();
             return Err(Error::TooLarge { what, size: entry.value.len() as u64, limit });
         }
-        if let Some(MissReason::Incomplete { digest, .. }) = self.first_missing(entry, Look::Use) {
+        if let Some(MissReason::Incomplete { digest, .. }) = self.first_missing(entry, Look::Claim) {
             return Err(Error::Incomplete { digest });
         }
         let stored = self.prepare(entry, idle);

@@ -40,6 +40,7 @@ mod cleaner;
 mod counters;
 mod entries;
 mod evicted;
+mod gc;
 mod index;
 mod item;
 mod limits;

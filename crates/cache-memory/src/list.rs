@@ -42,6 +42,8 @@ impl MemoryStore {
         let stored = self.0.peek(key).filter(|stored| filter.passes(&stored.entry.meta))?;
         // Uses of an entry that never idles are not noted.
         let last_used = stored.idle.map(|_| stored.used.get());
-        Some(Listed { key: *key, meta: stored.entry.meta.clone(), size: stored.entry.size(), last_used })
+        let entry = &stored.entry;
+        let (meta, signer) = (entry.meta.clone(), entry.signer());
+        Some(Listed { key: *key, meta, size: entry.size(), last_used, signer })
     }
 }

@@ -1,11 +1,15 @@
 //! How a store is made.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache_core::{Clock, Observers, Policy, SystemClock};
 
 /// Limit of a store that is not given one, in bytes: a hundred thousand entries, and small beside what one compiler takes.
 pub const DEFAULT_MAX_BYTES: u64 = 256 << 20;
+
+/// See [`Options::protect`]: as long as on a disk.
+const DEFAULT_PROTECT: Duration = Duration::from_mins(10);
 
 /// How a [`MemoryStore`](crate::MemoryStore) is made. The default keeps 256 MiB for as long as the process lives.
 ///
@@ -36,6 +40,10 @@ pub struct Options {
     pub max_blob: Option<u64>,
     /// Where the time comes from. It is not asked on a hit that no time limit applies to.
     pub clock: Arc<dyn Clock>,
+    /// What [`gc`](crate::MemoryStore::gc) leaves alone although no entry names it: blobs that were written, or asked for with
+    /// [`missing_blobs`](crate::MemoryStore::missing_blobs), within this time. Longer than it takes from a blob to the entry
+    /// that names it.
+    pub protect: Duration,
     /// Who is told what happens.
     pub observers: Observers,
 }
@@ -46,6 +54,7 @@ impl Default for Options {
             policy: Policy { max_bytes: Some(DEFAULT_MAX_BYTES), ..Policy::unlimited() },
             max_blob: None,
             clock: Arc::new(SystemClock),
+            protect: DEFAULT_PROTECT,
             observers: Observers::default(),
         }
     }

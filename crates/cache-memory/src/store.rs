@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) limits: Limits,
     pub(crate) policy: Policy,
+    pub(crate) protect: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Counters,
     /// Where the hand of the entry limit stands, and the turn to put while there is such a limit.
@@ -64,6 +65,7 @@ impl MemoryStore {
             index: Index::new(),
             limits,
             policy: options.policy,
+            protect: options.protect,
             clock: options.clock,
             counters: Counters::default(),
             hand: Mutex::default(),

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use cache_core::{Policy, Store};
+use cache_core::{Clock, ManualClock, Policy, Store, SystemClock};
 use cache_memory::{MemoryStore, Options};
 use cache_testkit::block_on;
 use cache_testkit::conformance::{Suite, all};
 
 fn suite(options: Options) -> Suite {
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let passing = Arc::clone(&clock);
     Suite::new(move || {
-        let options = options.clone();
+        let options = Options { clock: Arc::<ManualClock>::clone(&clock), ..options.clone() };
         async move { Arc::new(MemoryStore::new(options)) as Arc<dyn Store> }
     })
+    .passing(move |time| passing.advance(time))
 }
 
 #[test]

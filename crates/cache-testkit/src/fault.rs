@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::{
-    Body, Capabilities, Digest, Entry, Error, Key, ListFilter, Page, PutMode, PutOutcome, Result, Store,
+    Body, Capabilities, Collected, Digest, Entry, Error, Key, ListFilter, Page, PutMode, PutOutcome, Result,
+    Store,
 };
 use futures_core::Stream;
 
@@ -31,6 +32,7 @@ pub enum Operation {
     Read,
     Write,
     Delete,
+    Gc,
     Close,
 }
 
@@ -49,7 +51,7 @@ pub enum Fault {
     Flip(u64),
     /// The content read or written, or the value got, ends after this many bytes as if that were all.
     Truncate(u64),
-    /// A write, put, remove, delete or close says that it is done and does nothing.
+    /// A write, put, remove, delete, collection or close says that it is done and does nothing.
     Drop,
 }
 
@@ -308,6 +310,14 @@ impl<S: Store> Store for FaultStore<S> {
             return Ok(true);
         }
         answer(fault.as_ref(), self.inner.delete(digest).await)
+    }
+
+    async fn gc(&self) -> Result<Collected> {
+        let fault = self.disturb(Operation::Gc).await?;
+        if matches!(fault, Some(Fault::Drop)) {
+            return Ok(Collected::default());
+        }
+        answer(fault.as_ref(), self.inner.gc().await)
     }
 
     async fn close(&self) -> Result<()> {

@@ -1,21 +1,25 @@
 //! The plainest store that keeps the contract: the oracle of the suite.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::{
-    Body, Capabilities, Clock, Digest, Entry, Error, Hasher, Key, ListFilter, Listed, Page, PutMode,
-    PutOutcome, Result, Store, SystemClock,
+    Body, Capabilities, Clock, Collected, Digest, Entry, Error, Hasher, Key, ListFilter, Listed, Page,
+    PutMode, PutOutcome, Result, Store, SystemClock, Timestamp,
 };
 
 use crate::task::{lock, yield_now};
 
 /// Largest value in an entry, in bytes: that of the disk store.
 const MAX_VALUE: u64 = 1 << 20;
+
+/// A blob that was written or asked for within this time stays although no entry names it yet.
+const GRACE: Duration = Duration::from_mins(10);
 
 /// Keeps everything in two maps behind one lock. For tests: it has no limit and evicts nothing.
 ///
@@ -29,7 +33,8 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Maps {
     entries: BTreeMap<Key, Entry>,
-    blobs: BTreeMap<Digest, Bytes>,
+    /// Blobs, and when somebody last meant to name them.
+    blobs: BTreeMap<Digest, (Bytes, Timestamp)>,
     closed: bool,
 }
 
@@ -153,8 +158,8 @@ impl Store for MemoryStore {
                     page.next = page.items.last().map(|last: &Listed| last.key.to_hex());
                     break;
                 }
-                let meta = entry.meta.clone();
-                page.items.push(Listed { key: *key, meta, size: entry.size(), last_used: None });
+                let (meta, signer) = (entry.meta.clone(), entry.signer());
+                page.items.push(Listed { key: *key, meta, size: entry.size(), last_used: None, signer });
             }
             Ok(page)
         })
@@ -162,12 +167,18 @@ impl Store for MemoryStore {
     }
 
     async fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>> {
-        self.step(|maps| Ok(digests.iter().copied().filter(|d| !maps.blobs.contains_key(d)).collect())).await
+        let now = self.clock.now();
+        self.step(|maps| {
+            let mut missing = digests.to_vec();
+            missing.retain(|digest| maps.blobs.get_mut(digest).map(|(_, used)| *used = now).is_none());
+            Ok(missing)
+        })
+        .await
     }
 
     async fn read(&self, digest: &Digest, range: Option<Range<u64>>) -> Result<Option<Body>> {
         self.step(|maps| {
-            let Some(blob) = maps.blobs.get(digest) else { return Ok(None) };
+            let Some((blob, _)) = maps.blobs.get(digest) else { return Ok(None) };
             let Some(range) = range else { return Ok(Some(blob.clone().into())) };
             let at = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(blob.len());
             let (start, end) = (at(range.start), at(range.end));
@@ -179,9 +190,11 @@ impl Store for MemoryStore {
     async fn write(&self, digest: &Digest, len: u64, body: Body) -> Result<()> {
         self.step(|_| Ok(())).await?;
         let content = verified(digest, len, body).await?;
+        let now = self.clock.now();
         self.step(|maps| {
-            if let Place::Vacant(place) = maps.blobs.entry(*digest) {
-                place.insert(content);
+            match maps.blobs.entry(*digest) {
+                Place::Vacant(place) => drop(place.insert((content, now))),
+                Place::Occupied(mut place) => place.get_mut().1 = now,
             }
             Ok(())
         })
@@ -190,6 +203,32 @@ impl Store for MemoryStore {
 
     async fn delete(&self, digest: &Digest) -> Result<bool> {
         self.step(|maps| Ok(maps.blobs.remove(digest).is_some())).await
+    }
+
+    async fn gc(&self) -> Result<Collected> {
+        let now = self.clock.now();
+        self.step(|maps| {
+            let mut collected = Collected::default();
+            let Maps { entries, blobs, .. } = maps;
+            entries.retain(|_, entry| {
+                let expired = entry.meta.is_expired(now);
+                let broken = !expired && entry.blobs().any(|(digest, _)| !blobs.contains_key(digest));
+                collected.expired += u64::from(expired);
+                collected.broken += u64::from(broken);
+                collected.bytes += if expired || broken { entry.value.len() as u64 } else { 0 };
+                !expired && !broken
+            });
+            let named: BTreeSet<Digest> =
+                entries.values().flat_map(Entry::blobs).map(|(digest, _)| *digest).collect();
+            blobs.retain(|digest, (content, used)| {
+                let stays = named.contains(digest) || now.since(*used) < GRACE;
+                collected.unreferenced += u64::from(!stays);
+                collected.bytes += if stays { 0 } else { content.len() as u64 };
+                stays
+            });
+            Ok(collected)
+        })
+        .await
     }
 
     async fn close(&self) -> Result<()> {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::{
-    Body, Capabilities, Digest, Entry, Error, Hasher, Key, ListFilter, Page, PutMode, PutOutcome, Result,
-    Store,
+    Body, Capabilities, Clock, Collected, Digest, Entry, Error, Hasher, Key, ListFilter, ManualClock, Page,
+    PutMode, PutOutcome, Result, Store, SystemClock,
 };
 use cache_testkit::conformance::{self, Stop, Suite};
 use cache_testkit::{MemoryStore, block_on, yield_now};
@@ -53,6 +53,11 @@ enum Defect {
     CountsAsCursor,
     LosesTheLast,
     NeverEnds,
+    // Collections
+    CollectsEntries,
+    CollectsNamedBlobs,
+    CollectsNothing,
+    CollectsTheYoung,
     // The end
     ClosesOnce,
     WorksAfterClose,
@@ -65,16 +70,19 @@ struct Broken {
     defect: Defect,
     entries: Mutex<BTreeMap<Key, Entry>>,
     partial: Mutex<BTreeMap<Digest, Bytes>>,
+    /// The blobs that somebody began to write.
+    written: Mutex<Vec<Digest>>,
     closed: Mutex<bool>,
 }
 
 impl Broken {
-    fn new(defect: Defect) -> Self {
+    fn new(defect: Defect, clock: Arc<dyn Clock>) -> Self {
         Self {
-            inner: MemoryStore::new(),
+            inner: MemoryStore::with_clock(clock),
             defect,
             entries: Mutex::default(),
             partial: Mutex::default(),
+            written: Mutex::default(),
             closed: Mutex::default(),
         }
     }
@@ -232,6 +240,7 @@ impl Store for Broken {
     }
 
     async fn write(&self, digest: &Digest, len: u64, mut body: Body) -> Result<()> {
+        self.written.lock().unwrap().push(*digest);
         match self.defect {
             Defect::KnowsOneHashFunction if digest.function().name() == "sha256" => {
                 Err(Error::Unsupported { store: "broken".to_owned(), operation: "SHA-256" })
@@ -277,6 +286,25 @@ impl Store for Broken {
         }
     }
 
+    async fn gc(&self) -> Result<Collected> {
+        let blobs: Vec<Digest> = self.written.lock().unwrap().clone();
+        let page = self.inner.list(&ListFilter::default(), None, 1).await?;
+        match (self.defect, page.items.first()) {
+            (Defect::CollectsNothing, _) => Ok(Collected::default()),
+            (Defect::CollectsEntries, Some(listed)) => {
+                self.inner.remove(&listed.key).await?;
+                self.inner.gc().await
+            }
+            (Defect::CollectsNamedBlobs, Some(_)) | (Defect::CollectsTheYoung, None) => {
+                for digest in blobs {
+                    self.inner.delete(&digest).await?;
+                }
+                self.inner.gc().await
+            }
+            _ => self.inner.gc().await,
+        }
+    }
+
     async fn close(&self) -> Result<()> {
         let again = std::mem::replace(&mut *self.closed.lock().unwrap(), true);
         match self.defect {
@@ -289,7 +317,13 @@ impl Store for Broken {
 
 /// Returns a suite for stores with `defect`.
 fn suite(defect: Defect) -> Suite {
-    Suite::new(move || async move { Arc::new(Broken::new(defect)) as Arc<dyn Store> })
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let passing = Arc::clone(&clock);
+    Suite::new(move || {
+        let clock = Arc::clone(&clock);
+        async move { Arc::new(Broken::new(defect, clock)) as Arc<dyn Store> }
+    })
+    .passing(move |time| passing.advance(time))
 }
 
 macro_rules! catches {
@@ -335,6 +369,10 @@ catches! {
     a_cursor_that_counts: CountsAsCursor by list_while_writing;
     a_lost_last_entry: LosesTheLast by list_pages;
     a_list_without_end: NeverEnds by list_pages;
+    a_collection_that_takes_an_entry: CollectsEntries by collected_entries;
+    a_collection_that_takes_named_blobs: CollectsNamedBlobs by collected_entries;
+    a_collection_that_takes_nothing: CollectsNothing by collected_unreferenced;
+    a_collection_that_takes_the_young: CollectsTheYoung by collecting_while_writing;
     closing_once_only: ClosesOnce by closed_twice;
     working_after_close: WorksAfterClose by used_after_close;
 }

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cache_coordinator::{ChainObserver, Coordinator, Tier, TierEvent};
 use cache_core::{
-    Body, Capabilities, Clock, Digest, Entry, EntryMeta, Error, Key, KeyBuilder, ListFilter, Namespace,
-    Output, OutputKind, Page, PutMode, PutOutcome, RelPath, Result, Store, Timestamp,
+    Body, Capabilities, Clock, Collected, Digest, Entry, EntryMeta, Error, Key, KeyBuilder, ListFilter,
+    Namespace, Output, OutputKind, Page, PutMode, PutOutcome, RelPath, Result, Store, Timestamp,
 };
 use cache_testkit::{Fault, FaultStore, Gate, MemoryStore, Operation, content, failing_after, in_pieces};
 use futures_core::Stream;
@@ -198,6 +198,10 @@ impl Store for Hollow {
         Ok(false)
     }
 
+    async fn gc(&self) -> Result<Collected> {
+        Ok(Collected::default())
+    }
+
     async fn close(&self) -> Result<()> {
         Ok(())
     }
@@ -259,6 +263,10 @@ impl Store for Breaking {
 
     async fn delete(&self, _: &Digest) -> Result<bool> {
         Ok(false)
+    }
+
+    async fn gc(&self) -> Result<Collected> {
+        Ok(Collected::default())
     }
 
     async fn close(&self) -> Result<()> {
@@ -374,6 +382,10 @@ impl Store for Small {
 
     async fn delete(&self, digest: &Digest) -> Result<bool> {
         self.0.delete(digest).await
+    }
+
+    async fn gc(&self) -> Result<Collected> {
+        self.0.gc().await
     }
 
     async fn close(&self) -> Result<()> {

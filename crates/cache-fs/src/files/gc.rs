@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use cache_core::{Digest, Error, Result};
+use cache_core::{Collected, Digest, Error, Result};
 
 use super::Files;
 use super::address::Space;
@@ -13,18 +13,17 @@ use super::evict::Relief;
 use super::item::cost;
 use super::room::Demand;
 use super::visit::{Seen, Visit};
-use crate::report::GcReport;
 
 /// How long to wait for a process that is evicting. It holds the lock for milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl Files {
-    pub(crate) fn gc(&self, dry_run: bool) -> Result<GcReport> {
+    pub(crate) fn gc(&self, dry_run: bool) -> Result<Collected> {
         if !dry_run {
             self.writable()?;
         }
-        let mut report = GcReport::default();
+        let mut report = Collected::default();
         let named = self.collect_entries(dry_run, &mut report)?;
         self.collect_rest(dry_run, &named, &mut report)?;
         if dry_run {
@@ -44,7 +43,7 @@ impl Files {
     }
 
     /// Removes entries whose time is over or that cannot be used; returns the blobs that the others name.
-    fn collect_entries(&self, dry_run: bool, report: &mut GcReport) -> Result<HashSet<Digest>> {
+    fn collect_entries(&self, dry_run: bool, report: &mut Collected) -> Result<HashSet<Digest>> {
         let now = self.clock.now();
         let mut named = HashSet::new();
         for shard in 0..=u8::MAX {
@@ -78,7 +77,7 @@ impl Files {
     }
 
     /// Removes what was not used for too long and blobs that nothing names, and counts every shard anew.
-    fn collect_rest(&self, dry_run: bool, named: &HashSet<Digest>, report: &mut GcReport) -> Result<()> {
+    fn collect_rest(&self, dry_run: bool, named: &HashSet<Digest>, report: &mut Collected) -> Result<()> {
         let now = self.clock.now();
         for shard in 0..=u8::MAX {
             let _lock = if dry_run { None } else { Some(self.wait_for_eviction_lock()?) };
@@ -109,7 +108,7 @@ impl Files {
     }
 
     /// Evicts down to the low-water marks if a limit is exceeded.
-    fn keep_limits(&self, report: &mut GcReport) {
+    fn keep_limits(&self, report: &mut Collected) {
         // Each batch removes its share, so a whole round does what one look at everything would.
         for _ in 0..=u8::MAX {
             let surplus = self.surplus(self.ledger.read().totals(), Demand::default());
@@ -128,7 +127,7 @@ impl Files {
     }
 
     /// Estimates what is beyond the limits besides what goes anyway, as if all were of one size.
-    fn estimate_evicted(&self, report: &mut GcReport) {
+    fn estimate_evicted(&self, report: &mut Collected) {
         let mut totals = self.ledger.read().totals();
         totals.bytes = totals.bytes.saturating_sub(report.bytes);
         let items = totals.entries.saturating_add(totals.blobs).max(1);

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use cache_core::envelope::decode_entry_facts;
 use cache_core::{
-    Digest, Entry, Error, Event, HashFunction, Key, ListFilter, Listed, Namespace, Page, Result, Timestamp,
+    Collected, Digest, Entry, Error, Event, HashFunction, Key, ListFilter, Listed, Namespace, Page, Result,
+    Timestamp,
 };
 
 use super::{Logged, address};
-use crate::report::{GcReport, VerifyProgress, VerifyReport};
+use crate::report::{VerifyProgress, VerifyReport};
 use crate::segments::{Depth, Kind, LEFTOVER, Payload, Record, Visited};
 
 /// Chunks of the index that are looked at for one page at most, however few entries pass the filter.
@@ -76,7 +77,8 @@ impl Logged {
                 if !entry.meta.is_expired(now) && filter.passes(&entry.meta) {
                     let size = entry.size().saturating_add(value_len);
                     let last_used = Some(Timestamp::from_millis(stored));
-                    page.items.push(Listed { key, meta: entry.meta, size, last_used });
+                    let signer = entry.signer();
+                    page.items.push(Listed { key, meta: entry.meta, size, last_used, signer });
                 }
             }
             let Some(next) = next else { return Ok(page) };
@@ -111,7 +113,7 @@ impl Logged {
         Ok(removed)
     }
 
-    pub(crate) fn gc(&self, dry_run: bool) -> Result<GcReport> {
+    pub(crate) fn gc(&self, dry_run: bool) -> Result<Collected> {
         if !dry_run {
             self.writable()?;
         }
@@ -119,7 +121,7 @@ impl Logged {
             // What is not in the index yet may be what an entry names, or an entry.
             self.log().finish_rebuild().map_err(|e| self.change_error(e))?;
         }
-        let mut report = GcReport::default();
+        let mut report = Collected::default();
         let now = self.clock.now();
         let change = |e| self.change_error(e);
         let before = self.log().bytes();
@@ -185,7 +187,7 @@ impl Logged {
     }
 
     /// Removes blobs that nothing names, unless they are so young that an entry may be about to.
-    fn collect_blobs(&self, dry_run: bool, named: &HashSet<Digest>, report: &mut GcReport) -> Result<()> {
+    fn collect_blobs(&self, dry_run: bool, named: &HashSet<Digest>, report: &mut Collected) -> Result<()> {
         let before = self.unprotected_before();
         let mut chunk = Some(0);
         while let Some(from) = chunk {

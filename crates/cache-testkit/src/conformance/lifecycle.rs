@@ -43,6 +43,7 @@ pub async fn used_after_close(suite: &Suite) -> Outcome {
         ("read", store.read(&digest, None).await.is_err()),
         ("write", store.write(&cache_core::Digest::blake3(&other), 100, body(&other)).await.is_err()),
         ("delete", store.delete(&digest).await.is_err()),
+        ("gc", store.gc().await.is_err()),
     ];
     for (operation, refused) in answers {
         ensure!(refused, "{operation} succeeds on a closed store");

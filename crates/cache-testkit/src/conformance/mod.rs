@@ -25,6 +25,7 @@ mod blobs;
 mod cancel;
 mod concurrency;
 mod entries;
+mod gc;
 mod lifecycle;
 mod listing;
 mod refusals;
@@ -39,6 +40,7 @@ pub use concurrency::{concurrent_blob_writers, concurrent_if_absent, concurrent_
 pub use entries::{
     entry_expires, entry_modes, entry_needs_its_blobs, entry_removed, entry_round_trip, entry_values,
 };
+pub use gc::{collected_entries, collected_unreferenced, collecting_while_writing};
 pub use lifecycle::{closed_twice, used_after_close};
 pub use listing::{list_filters, list_pages, list_while_writing};
 pub use refusals::{abandoned_write, digest_mismatch, incomplete_entry, length_mismatch};
@@ -46,12 +48,14 @@ pub use refusals::{abandoned_write, digest_mismatch, incomplete_entry, length_mi
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache_core::{Error, Store};
 
 use crate::task::{BoxFuture, catch_panic, start};
 
 type Make = Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>;
+type Pass = Box<dyn Fn(Duration) + Send + Sync>;
 type Spawn = Box<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 
 /// What one check found: nothing wrong, or why it stopped.
@@ -76,6 +80,7 @@ impl From<Error> for Stop {
 pub struct Suite {
     make: Make,
     spawn: Spawn,
+    pass: Option<Pass>,
     without: Vec<String>,
 }
 
@@ -91,6 +96,7 @@ impl Suite {
             spawn: Box::new(|task| {
                 std::thread::spawn(move || futures_executor::block_on(task));
             }),
+            pass: None,
             without: Vec::new(),
         }
     }
@@ -99,6 +105,14 @@ impl Suite {
     #[must_use]
     pub fn spawner(mut self, spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static) -> Self {
         self.spawn = Box::new(spawn);
+        self
+    }
+
+    /// Lets time pass for all stores with `pass`, by a clock of theirs that starts at the real time. Without it, what takes
+    /// time is not checked.
+    #[must_use]
+    pub fn passing(mut self, pass: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+        self.pass = Some(Box::new(pass));
         self
     }
 
@@ -164,6 +178,9 @@ checks![
     concurrent_if_absent,
     concurrent_overwrite,
     concurrent_blob_writers,
+    collected_entries,
+    collected_unreferenced,
+    collecting_while_writing,
     cancelled_put,
     cancelled_remove,
     cancelled_write,
