@@ -156,6 +156,34 @@ fn the_limit_holds_at_every_put_and_what_is_used_stays() {
     assert!(counters.evicted > 5_000 && counters.promoted > 0 && counters.reclaimed > 0, "{counters:?}");
 }
 
+/// Nobody waits for more than one segment to be reclaimed, however much is too much.
+#[test]
+fn a_store_over_a_lowered_limit_shrinks_by_a_segment_for_each_lease() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 64 << 20);
+    for number in 0..5000 {
+        store.put(&key(number), &value(number, 11_000)).unwrap();
+    }
+    drop(store);
+    let lowered = 24 << 20;
+    let (mut reclaimed, mut bytes) = (0, u64::MAX);
+    let mut buffer = Vec::new();
+    for number in 5000..5100 {
+        // Each is a process of its own: what it leases is for one put.
+        let store = open(dir.path(), lowered);
+        let before = store.counters().reclaimed;
+        store.put(&key(number), &value(number, 11_000)).unwrap();
+        assert!(store.get_into(&key(number), &mut buffer).unwrap().is_some(), "{number}");
+        let after = store.counters().reclaimed;
+        assert!(after - before <= 1 || bytes <= lowered, "{} segments in one put", after - before);
+        assert!(store.bytes() <= bytes.max(lowered), "{} bytes after {bytes}", store.bytes());
+        (reclaimed, bytes) = (after, store.bytes());
+    }
+    assert!(bytes <= lowered, "{bytes}");
+    assert!(reclaimed >= 25, "{reclaimed} segments of 1 MiB went");
+    assert!(disk_usage(dir.path()) <= lowered + (2 << 20));
+}
+
 #[test]
 fn large_payloads_count_and_go() {
     let dir = tempfile::tempdir().unwrap();

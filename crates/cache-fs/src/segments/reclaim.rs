@@ -75,10 +75,10 @@ pub(super) struct Evictor {
 /// How much of the work somebody does who makes room.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Effort {
-    /// All of it, or until this moment for somebody else who is at it.
-    Until(Instant),
-    /// A segment, unless somebody else is at it.
-    Unasked,
+    /// All of it. Waits until this moment for somebody else who is at it.
+    All(Instant),
+    /// A segment. Waits until this moment, if there is one, for somebody else who is at it.
+    Segment(Option<Instant>),
     /// A part of it, unless somebody else is at it: as much as has to be done for each lease of so many bytes, so that all of it
     /// is done when half of the room that is left is used.
     Slice(u64),
@@ -97,7 +97,11 @@ impl Log {
             return Ok(false);
         }
         let goal = limit.saturating_sub(more).saturating_sub(self.segment());
-        let deadline = if let Effort::Until(deadline) = effort { Some(deadline) } else { None };
+        let deadline = match effort {
+            Effort::All(deadline) => Some(deadline),
+            Effort::Segment(deadline) => deadline,
+            Effort::Slice(_) => None,
+        };
         self.evicting(deadline, |unfinished| {
             let mut done = false;
             // A bounded number of steps: each takes the oldest segment of a log.
@@ -133,7 +137,7 @@ impl Log {
                 self.finish(&job)?;
                 done = true;
                 // The next segment is for the next lease.
-                if matches!(effort, Effort::Unasked) {
+                if matches!(effort, Effort::Segment(_)) {
                     break;
                 }
             }

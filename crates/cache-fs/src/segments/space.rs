@@ -35,12 +35,19 @@ pub(super) struct Room {
     pub(super) file: Arc<File>,
 }
 
+/// What a store has, and what a lease must not take it beyond even if a limit is lower.
+#[derive(Clone, Copy, Debug, Default)]
+struct Extent {
+    bytes: u64,
+    records: u64,
+}
+
 /// What became of the wish for a lease.
 enum Grant {
     /// A lease, and whether room should be made for the next one.
     Lease { start: u64, end: u64, tight: bool, fresh: bool },
-    /// Room has to be made first.
-    Full,
+    /// Room has to be made first; what the store has until then.
+    Full(Extent),
 }
 
 impl Log {
@@ -48,6 +55,9 @@ impl Log {
     /// unless it is room for what the evictor keeps.
     pub(super) fn reserve(&self, class: Class, len: u64, after: u64, evicting: bool) -> io::Result<Room> {
         let deadline = Instant::now() + PATIENCE;
+        // A store that is far beyond a limit, because that was lowered, shrinks by a segment for each lease. To make it fit at
+        // once, somebody would have to wait for all of that.
+        let mut before = None;
         for _ in 0..ATTEMPTS {
             let mut lease = self.leases[class as usize].lock().unwrap_or_else(PoisonError::into_inner);
             if lease.next <= after {
@@ -58,7 +68,7 @@ impl Log {
             let mut fresh = None;
             if lease.end - lease.next < len {
                 let size = lease.total.clamp(len, MAX_LEASE.max(len));
-                match self.grant(class, len, size, after, evicting)? {
+                match self.grant(class, len, size, after, evicting, before)? {
                     Grant::Lease { start, end, tight: is_tight, fresh: is_fresh } => {
                         *lease = Lease { next: start, end, total: lease.total + (end - start) };
                         if (end - start) / MANY >= len {
@@ -67,12 +77,13 @@ impl Log {
                         tight = is_tight;
                         fresh = is_fresh.then_some(start / self.segment());
                     }
-                    Grant::Full if evicting => return Err(io::ErrorKind::StorageFull.into()),
-                    Grant::Full => {
+                    Grant::Full(_) if evicting => return Err(io::ErrorKind::StorageFull.into()),
+                    Grant::Full(extent) => {
                         drop(lease);
-                        if Instant::now() >= deadline || !self.make_room(Effort::Until(deadline))? {
+                        if Instant::now() >= deadline || !self.make_room(Effort::Segment(Some(deadline)))? {
                             return Err(io::ErrorKind::StorageFull.into());
                         }
+                        before = Some(extent);
                         continue;
                     }
                 }
@@ -81,13 +92,13 @@ impl Log {
             lease.next += len;
             // Who stores much comes by often enough to do the work in pieces.
             let often = lease.total > MAX_LEASE / 4;
-            let effort = if often { Effort::Slice(MAX_LEASE) } else { Effort::Unasked };
+            let effort = if often { Effort::Slice(MAX_LEASE) } else { Effort::Segment(None) };
             drop(lease);
             // Whoever has begun a segment seals the one before the last: nobody writes to it any more.
             if let Some(number) = fresh {
                 let _ = self.seal(class, number.saturating_sub(2));
             }
-            if tight && !evicting && !(often && fresh.is_some()) {
+            if tight && !evicting && before.is_none() && !(often && fresh.is_some()) {
                 // This put has its room; that none could be made for the next one is for the next one to say.
                 let _ = self.make_room(effort);
             }
@@ -127,7 +138,15 @@ impl Log {
         }
     }
 
-    fn grant(&self, class: Class, len: u64, size: u64, after: u64, evicting: bool) -> io::Result<Grant> {
+    fn grant(
+        &self,
+        class: Class,
+        len: u64,
+        size: u64,
+        after: u64,
+        evicting: bool,
+        before: Option<Extent>,
+    ) -> io::Result<Grant> {
         let segment = self.segment();
         let index = self.index.bytes();
         let limit = self.settings.max_bytes.unwrap_or(u64::MAX);
@@ -142,6 +161,8 @@ impl Log {
                 }
                 let others = state.logs[1 - class as usize].bytes();
                 let records = state.counters.records;
+                let least = before.unwrap_or_default();
+                let extent = Extent { bytes: index.saturating_add(state.bytes()), records };
                 let log = state.log(class);
                 // The state may be older than the records, if the power failed and the system does not tell of it.
                 if log.tail <= after {
@@ -155,7 +176,7 @@ impl Log {
                 let segment_end = (start / segment + 1) * segment;
                 let end = (start + size).min(segment_end);
                 if end > Position::END {
-                    return Ok(Grant::Full);
+                    return Ok(Grant::Full(extent));
                 }
                 let mut grown = LogState { tail: end, ..*log };
                 let fresh = start.is_multiple_of(segment);
@@ -172,19 +193,19 @@ impl Log {
                 }
                 let bytes = index.saturating_add(others).saturating_add(grown.bytes());
                 // The evictor may go one segment beyond, or it could not keep anything when the store is full.
-                let bound = if evicting { limit.saturating_add(segment) } else { limit };
-                let crowded = self.settings.max_records.is_some_and(|max| records >= max) && !evicting;
-                if bytes > bound || crowded {
-                    return Ok(Grant::Full);
+                let bound = if evicting { limit.saturating_add(segment) } else { limit.max(least.bytes) };
+                let crowded = |max: u64| records >= max.max(least.records) && !evicting;
+                if bytes > bound || self.settings.max_records.is_some_and(crowded) {
+                    return Ok(Grant::Full(extent));
                 }
                 if grown.allocated != log.allocated {
                     let more = grown.allocated - from;
                     if self.is_disk_low(more) {
-                        return Ok(Grant::Full);
+                        return Ok(Grant::Full(extent));
                     }
                     let file = self.files.get_or_create(class, start / segment)?;
                     match sys::allocate(&file, from % segment, from % segment + more) {
-                        Err(e) if is_full(&e) => return Ok(Grant::Full),
+                        Err(e) if is_full(&e) => return Ok(Grant::Full(extent)),
                         done => done?,
                     }
                 }
@@ -307,7 +328,7 @@ impl Log {
             if booked {
                 return Ok(true);
             }
-            if Instant::now() >= deadline || !self.make_room_for(len, Effort::Until(deadline))? {
+            if Instant::now() >= deadline || !self.make_room_for(len, Effort::All(deadline))? {
                 return Ok(false);
             }
         }

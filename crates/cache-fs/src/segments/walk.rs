@@ -214,7 +214,7 @@ impl Log {
 
     /// Makes room if a limit is exceeded, as a change of the limits may make it.
     pub(crate) fn keep_limits(&self) -> io::Result<()> {
-        self.make_room(Effort::Until(std::time::Instant::now() + super::PATIENCE)).map(drop)
+        self.make_room(Effort::All(std::time::Instant::now() + super::PATIENCE)).map(drop)
     }
 
     /// Counts anew what the logs take on the disk: what a process booked and died before it used is given back.
