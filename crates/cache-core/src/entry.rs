@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::signing::Signature;
+use crate::signing::{KeyId, Signature};
 use crate::{Dependencies, Digest, Namespace, Priority, RelPath, Timestamp};
 
 /// What is stored under a [`Key`](crate::Key): facts about it, a small value, and the outputs whose content is in blobs.
@@ -36,6 +36,11 @@ impl Entry {
     /// Returns the bytes of the value and of all blobs together.
     pub fn size(&self) -> u64 {
         self.blobs().fold(self.value.len() as u64, |sum, (_, len)| sum.saturating_add(len))
+    }
+
+    /// Returns which key the entry says that it is signed with, if it is signed.
+    pub fn signer(&self) -> Option<KeyId> {
+        self.signature.map(|signature| signature.key)
     }
 }
 

@@ -233,7 +233,8 @@ impl Shared {
     fn prepare(&self, entry: &Entry, idle: Option<Duration>) -> Stored {
         let now = self.clock.now();
         let mut entry = entry.clone();
-        if entry.meta.expires.is_none() {
+        // A signed entry keeps the end that it was signed with.
+        if entry.meta.expires.is_none() && entry.signature.is_none() {
             entry.meta.expires = self.policy.default_ttl.map(|ttl: Duration| now.plus(ttl));
         }
         Stored::new(entry, idle, now)

@@ -20,6 +20,7 @@ enum Defect {
     // Entries
     MixesEntries,
     LosesATag,
+    LosesTheSignature,
     IfAbsentOverwrites,
     IfAbsentIsARace,
     OverwriteKeeps,
@@ -121,6 +122,7 @@ impl Store for Broken {
                 entry.meta.tags.pop_last();
                 entry
             }),
+            Defect::LosesTheSignature => got.map(|got| Entry { signature: None, ..got }),
             Defect::MixesEntries => got.zip(kept).map(|(got, kept)| Entry { value: kept.value, ..got }),
             _ => got,
         })
@@ -295,9 +297,15 @@ impl Store for Broken {
                 self.inner.remove(&listed.key).await?;
                 self.inner.gc().await
             }
-            (Defect::CollectsNamedBlobs, Some(_)) | (Defect::CollectsTheYoung, None) => {
+            (Defect::CollectsNamedBlobs, Some(_)) => {
                 for digest in blobs {
                     self.inner.delete(&digest).await?;
+                }
+                self.inner.gc().await
+            }
+            (Defect::CollectsTheYoung, _) => {
+                if let Some(digest) = blobs.last() {
+                    self.inner.delete(digest).await?;
                 }
                 self.inner.gc().await
             }
@@ -338,6 +346,7 @@ macro_rules! catches {
 
 catches! {
     mixed_entries: MixesEntries by concurrent_overwrite;
+    a_lost_signature: LosesTheSignature by entry_signature;
     a_lost_tag: LosesATag by entry_round_trip;
     if_absent_that_overwrites: IfAbsentOverwrites by entry_modes;
     if_absent_that_is_a_race: IfAbsentIsARace by concurrent_if_absent;
@@ -372,7 +381,7 @@ catches! {
     a_collection_that_takes_an_entry: CollectsEntries by collected_entries;
     a_collection_that_takes_named_blobs: CollectsNamedBlobs by collected_entries;
     a_collection_that_takes_nothing: CollectsNothing by collected_unreferenced;
-    a_collection_that_takes_the_young: CollectsTheYoung by collecting_while_writing;
+    a_collection_that_takes_the_young: CollectsTheYoung by collected_entries;
     closing_once_only: ClosesOnce by closed_twice;
     working_after_close: WorksAfterClose by used_after_close;
 }

@@ -210,6 +210,7 @@ mod tests {
                 meta: EntryMeta::default(),
                 size: 0,
                 last_used,
+                signer: None,
             });
         }
         assert_eq!((newest.seen, newest.kept.len()), (4, 2));

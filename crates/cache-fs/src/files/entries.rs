@@ -139,10 +139,14 @@ impl Files {
         entry.blobs().find(|(digest, len)| !there(digest, *len)).map(|(digest, _)| *digest)
     }
 
+    /// Returns the bytes of an entry, with the end of its time and the priority that it has in this store. A signed entry
+    /// keeps both as they were signed; its priority for us is no part of it.
     fn encode(&self, key: &Key, entry: &Entry, priority: Priority) -> Result<Vec<u8>> {
         let default_expiry = || self.policy.default_ttl.map(|ttl| self.clock.now().plus(ttl));
         let expires = entry.meta.expires.or_else(default_expiry);
-        let encoded = if expires == entry.meta.expires && priority == entry.meta.priority {
+        let as_it_is =
+            entry.signature.is_some() || (expires == entry.meta.expires && priority == entry.meta.priority);
+        let encoded = if as_it_is {
             encode_entry(key, entry, Compression::None)
         } else {
             let mut entry = entry.clone();

@@ -45,7 +45,8 @@ impl Files {
                     && filter.passes(&entry.meta)
                 {
                     let (size, last_used) = (entry.size(), Some(Recency::of(&meta).used));
-                    page.items.push(Listed { key, meta: entry.meta, size, last_used });
+                    let signer = entry.signer();
+                    page.items.push(Listed { key, meta: entry.meta, size, last_used, signer });
                 }
             }
         }

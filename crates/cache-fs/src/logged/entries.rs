@@ -127,16 +127,20 @@ impl Logged {
         Ok(outcome)
     }
 
-    /// Returns the metadata of the record of an entry, with the priority and the end of its time that it then has.
+    /// Returns the metadata of the record of an entry, with the priority and the end of its time that it then has. A signed
+    /// entry keeps both as they were signed; its priority for us is no part of it.
     fn encode(&self, key: &Key, entry: &Entry) -> Result<(Vec<u8>, Priority, u64)> {
         let priority = match entry.meta.priority {
             Priority::Normal => self.policy.priority,
             own => own,
         };
-        let default_expiry = || self.policy.default_ttl.map(|ttl| self.clock.now().plus(ttl));
-        let expires = entry.meta.expires.or_else(default_expiry);
         let mut facts = Entry { value: Bytes::new(), ..entry.clone() };
-        (facts.meta.expires, facts.meta.priority) = (expires, priority);
+        if entry.signature.is_none() {
+            let default_expiry = || self.policy.default_ttl.map(|ttl| self.clock.now().plus(ttl));
+            facts.meta.expires = entry.meta.expires.or_else(default_expiry);
+            facts.meta.priority = priority;
+        }
+        let expires = facts.meta.expires;
         let facts = encode_entry_facts(key, &facts).map_err(|error| match error {
             EnvelopeError::TooLarge { what, size, limit } => {
                 Error::TooLarge { what: format!("the {what} of the entry"), size, limit }

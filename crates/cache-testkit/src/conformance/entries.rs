@@ -1,7 +1,8 @@
 //! Entries one at a time.
 
 use bytes::Bytes;
-use cache_core::{HashFunction, PutMode, PutOutcome, Timestamp};
+use cache_core::signing::{KeyId, Signature};
+use cache_core::{Entry, HashFunction, ListFilter, PutMode, PutOutcome, Timestamp};
 
 use super::samples::{FAR_FUTURE, blob, body, ensure_entry, entry, entry_with, full_entry, key, put};
 use super::{Outcome, Suite, ensure};
@@ -29,6 +30,41 @@ pub async fn entry_round_trip(suite: &Suite) -> Outcome {
     ensure_entry(many[0].as_ref(), &minimal)?;
     ensure!(many[1].is_none(), "get_many finds an entry that was never stored");
     ensure_entry(many[2].as_ref(), &full)
+}
+
+/// Checks that a signed entry comes back as it was signed, with its signature, and that lists say who signed it. A store that
+/// checks signatures is to leave this out.
+///
+/// # Errors
+/// Where the store does not keep the contract.
+///
+/// # Cancel safety
+/// Dropping the future ends the check.
+pub async fn entry_signature(suite: &Suite) -> Outcome {
+    let store = suite.store().await;
+    let (digest, content) = blob(&*store, HashFunction::Blake3, 1, 1000).await?;
+    let signature = |n| Signature { key: KeyId::from_bytes([n; 8]), mac: [!n; 32] };
+    let full = Entry { signature: Some(signature(1)), ..full_entry(digest, content.len() as u64)? };
+    let minimal = Entry { signature: Some(signature(2)), ..Entry::default() };
+    put(&*store, &key(1), &full).await?;
+    put(&*store, &key(2), &minimal).await?;
+    ensure_entry(store.get(&key(1)).await?.as_ref(), &full)?;
+    let many = store.get_many(&[key(2), key(1)]).await?;
+    ensure!(many == [Some(minimal), Some(full)], "get_many changes signed entries");
+    if store.capabilities().list {
+        let mut listed = store.list(&ListFilter::default(), None, 3).await?.items;
+        listed.sort_unstable_by_key(|item| item.signer);
+        let signers: Vec<_> = listed.iter().map(|item| (item.key, item.signer)).collect();
+        let expected = [(key(1), Some(signature(1).key)), (key(2), Some(signature(2).key))];
+        ensure!(signers == expected, "a list shows other signers: {signers:?}");
+    }
+    // What takes the place of a signed entry has a signature only if it brought one.
+    put(&*store, &key(2), &entry("unsigned")).await?;
+    ensure!(
+        store.get(&key(2)).await?.is_some_and(|found| found.signature.is_none()),
+        "an unsigned entry comes back with a signature"
+    );
+    Ok(())
 }
 
 /// Checks values from nothing to the largest that the store takes; what is larger is refused or kept, never cut off.

@@ -38,7 +38,8 @@ pub use blobs::{
 pub use cancel::{cancelled_delete, cancelled_put, cancelled_reads, cancelled_remove, cancelled_write};
 pub use concurrency::{concurrent_blob_writers, concurrent_if_absent, concurrent_overwrite};
 pub use entries::{
-    entry_expires, entry_modes, entry_needs_its_blobs, entry_removed, entry_round_trip, entry_values,
+    entry_expires, entry_modes, entry_needs_its_blobs, entry_removed, entry_round_trip, entry_signature,
+    entry_values,
 };
 pub use gc::{collected_entries, collected_unreferenced, collecting_while_writing};
 pub use lifecycle::{closed_twice, used_after_close};
@@ -156,6 +157,7 @@ macro_rules! checks {
 
 checks![
     entry_round_trip,
+    entry_signature,
     entry_values,
     entry_modes,
     entry_removed,

@@ -165,6 +165,12 @@ pub(super) fn ensure_entry(found: Option<&Entry>, expected: &Entry) -> Outcome {
     ensure!(found.meta == expected.meta, "the entry {name:?} comes back with other facts: {:?}", found.meta);
     ensure!(found.outputs == expected.outputs, "the entry {name:?} comes back with other outputs");
     ensure!(found.value == expected.value, "the entry {name:?} comes back with another value");
+    // A store that signs adds its own to those without.
+    ensure!(
+        expected.signature.is_none() || found.signature == expected.signature,
+        "the entry {name:?} comes back with another signature: {:?}",
+        found.signature
+    );
     Ok(())
 }
 
