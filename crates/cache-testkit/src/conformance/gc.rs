@@ -16,7 +16,8 @@ const LONG: Duration = Duration::from_hours(48);
 const WRITERS: u64 = 4;
 const ROUNDS: u64 = 25;
 
-/// Checks that after a collection every live entry is a hit with all of its blobs, and that those whose time is over are gone.
+/// Checks that after a collection every live entry is a hit with all of its blobs, that those whose time is over are gone, and
+/// that a blob which was just written waits for the entry that names it.
 ///
 /// # Errors
 /// Where the store does not keep the contract.
@@ -36,8 +37,10 @@ pub async fn collected_entries(suite: &Suite) -> Outcome {
     let mut over = entry("over");
     over.meta.expires = Some(Timestamp::from_millis(1_000_000_000_000));
     put(&*store, &key(1000), &over).await?;
-    for _ in 0..2 {
+    for round in 0..2 {
+        let (young, _) = blob(&*store, HashFunction::Blake3, 2000 + round, 100).await?;
         store.gc().await?;
+        put(&*store, &key(2000 + round), &entry_with("young", &[(young, 100)])?).await?;
         for (key, entry, own, own_content) in &live {
             ensure_entry(store.get(key).await?.as_ref(), entry)?;
             ensure_blob(&*store, own, own_content).await?;
