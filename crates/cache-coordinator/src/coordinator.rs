@@ -198,7 +198,7 @@ impl CoordinatorBuilder {
 /// process.
 #[derive(Debug)]
 pub struct Coordinator {
-    chain: Arc<Chain>,
+    pub(crate) chain: Arc<Chain>,
     work: Mutex<Vec<JoinHandle<()>>>,
     close_within: Duration,
 }
@@ -380,18 +380,15 @@ impl Store for Coordinator {
         self.chain.delete_blob(digest).await
     }
 
+    /// Returns the sum of what [`Coordinator::gc`] does in each tier. Only a strict chain reports that one of them failed.
     async fn gc(&self) -> Result<Collected> {
-        self.chain.ensure_open()?;
-        let (mut sum, mut result) = (Collected::default(), Ok(()));
-        for (index, link) in self.chain.links.iter().enumerate().filter(|(_, link)| link.tier.write) {
-            match link.store().gc().await {
+        let mut sum = Collected::default();
+        let mut result = Ok(());
+        for tier in Self::gc(self).await? {
+            match tier.outcome {
                 Ok(collected) => sum += collected,
-                Err(error) => {
-                    self.chain.blame(index, "gc", &error);
-                    if self.chain.strict {
-                        result = Err(error);
-                    }
-                }
+                Err(error) if self.chain.strict => result = Err(error),
+                Err(_) => {}
             }
         }
         result.map(|()| sum)

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cache_core::{Digest, Error, Key};
+use cache_core::{Collected, Digest, Error, Key};
 
 use crate::BreakerState;
 
@@ -86,6 +86,13 @@ pub enum TierEvent<'a> {
         key: &'a Key,
         /// Why not.
         why: &'a str,
+    },
+    /// A tier collected its garbage.
+    Collected {
+        /// Which tier.
+        tier: &'a str,
+        /// What it removed.
+        collected: &'a Collected,
     },
     /// The journal of the write-back queue could not be written or read: what is queued may not survive the process.
     Journal {

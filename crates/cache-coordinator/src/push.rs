@@ -322,6 +322,13 @@ impl Pushes {
         self.changed.notify_one();
     }
 
+    /// Returns the entries that wait or are under way, each with the tier that it goes to.
+    pub(crate) fn waiting(&self) -> Vec<(usize, Key)> {
+        let queue = self.lock();
+        let sends = |job: &Job| job.then.map_or(job.errand, |(errand, _)| errand) != Errand::Remove;
+        queue.jobs.iter().filter(|(_, job)| sends(job)).map(|(id, _)| *id).collect()
+    }
+
     pub(crate) fn stats(&self) -> PushStats {
         let queue = self.lock();
         PushStats { waiting: queue.jobs.len() as u64, waiting_bytes: queue.bytes, ..queue.stats }
