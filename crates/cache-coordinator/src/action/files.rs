@@ -9,9 +9,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use cache_core::stat::{Stat, is_trustworthy};
 use cache_core::{
-    Clock, Digest, FileDependency, FileState, HashFunction, StatFingerprint, SystemClock, TreePath,
+    Clock, Digest, FileDependency, FileState, HashFunction, RelPath, StatFingerprint, SystemClock, TreePath,
 };
 use rayon::prelude::*;
+
+use super::{RecordError, outputs};
 
 /// How often a file is read that changes meanwhile, before that is an error.
 const ATTEMPTS: usize = 3;
@@ -172,6 +174,20 @@ impl FileStates {
         };
         let interrupted = || FileError::io(&self.base, io::ErrorKind::Interrupted.into());
         super::offload(work).await.unwrap_or_else(|| Err(interrupted()))
+    }
+
+    /// Returns the digest of what is at `outputs` now, as [`Recording::outputs`](super::Recording::outputs) has it: what
+    /// targets depend on that are made from a target that could not be recorded.
+    ///
+    /// # Errors
+    /// If an output is not there or cannot be read.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing; reading goes on in the background to the end of the files.
+    pub async fn digest(self: &Arc<Self>, outputs: &[RelPath]) -> Result<Digest, RecordError> {
+        let (files, paths) = (Arc::clone(self), outputs.to_vec());
+        let captured = super::offload(move || outputs::capture(&files, &paths)).await;
+        Ok(outputs::digest(&captured.unwrap_or(Err(RecordError::Interrupted))?))
     }
 
     /// Returns what is at each of the paths `wanted`, having looked at each once, on all of rayon's threads.

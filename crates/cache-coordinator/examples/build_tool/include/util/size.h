@@ -1,0 +1,6 @@
+#ifndef UTIL_SIZE_H
+#define UTIL_SIZE_H
+
+enum { MAX_WORDS = 16 };
+
+#endif
