@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cache_core::signing::Keyring;
 use cache_core::{
     Body, Capabilities, Clock, Collected, Digest, Entry, Error, Key, ListFilter, Page, PutMode, PutOutcome,
     Result, Store, SystemClock,
@@ -24,6 +25,7 @@ use crate::link::{Call, Link};
 use crate::promote::{PromotionLimits, Promotions, promote_all};
 use crate::push::{Pushes, WriteBack};
 use crate::recent::Recent;
+use crate::signed::Unsigned;
 use crate::slots::Slots;
 use crate::stats::Stats;
 use crate::tier::Tier;
@@ -45,6 +47,7 @@ pub struct CoordinatorBuilder {
     write_back: WriteBack,
     close_within: Duration,
     runtime: Option<Handle>,
+    signing: Option<(Keyring, Unsigned)>,
 }
 
 impl CoordinatorBuilder {
@@ -128,6 +131,13 @@ impl CoordinatorBuilder {
         self
     }
 
+    /// Has the entries of all tiers signed and checked, as [`Tier::signed`] does for one; tiers that have said so themselves
+    /// keep what they said.
+    pub fn signing(mut self, ring: Keyring, unsigned: Unsigned) -> Self {
+        self.signing = Some((ring, unsigned));
+        self
+    }
+
     /// Runs timers and background work on `runtime` instead of the one that this is built in.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
@@ -150,6 +160,7 @@ impl CoordinatorBuilder {
         };
         let mut links: Vec<Link> = Vec::new();
         for mut tier in self.tiers {
+            tier.signing = tier.signing.or_else(|| self.signing.clone());
             // What is written in the background is read from a faster tier then.
             let source = links.iter().any(|link| link.tier.read && link.writes_through());
             let background = tier.write && tier.write_back && source;
@@ -229,6 +240,7 @@ impl Coordinator {
             write_back: WriteBack::default(),
             close_within: CoordinatorBuilder::CLOSE_WITHIN,
             runtime: None,
+            signing: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cache_core::{Collected, Digest, Error, Key};
+use cache_core::{Collected, Digest, Error, Key, MissReason};
 
 use crate::BreakerState;
 
@@ -56,6 +56,16 @@ pub enum TierEvent<'a> {
         key: &'a Key,
         /// The first blob that is missing.
         digest: &'a Digest,
+    },
+    /// A tier gave an entry that is not signed as it has to be; it counts as a miss.
+    Refused {
+        /// Which tier.
+        tier: &'a str,
+        /// The key of the entry.
+        key: &'a Key,
+        /// [`Unsigned`](MissReason::Unsigned), [`UnknownSigner`](MissReason::UnknownSigner) or
+        /// [`Forged`](MissReason::Forged).
+        reason: MissReason,
     },
     /// An entry was copied from a slower tier into this one.
     Promoted {

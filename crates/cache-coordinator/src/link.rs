@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cache_core::{Clock, Error, Result, Store};
+use cache_core::{Clock, Error, Event, Observer, Result, Store};
 use tokio::runtime::Handle;
 
 use crate::breaker::{Breaker, Verdict};
 use crate::deadline::{Progress, within};
 use crate::event::{Listener, TierEvent};
 use crate::shadow::Shadow;
+use crate::signed::Signed;
 use crate::stats::TierStats;
 use crate::tier::Tier;
 use crate::turns::{Turns, Urgency};
@@ -31,6 +32,22 @@ pub(crate) struct Link {
     turns: Arc<Turns>,
     runtime: Handle,
     listener: Listener,
+    /// What the tier's store is wrapped in, if its entries are signed.
+    signed: Option<Arc<Signed>>,
+}
+
+/// Tells a chain what a signed tier refuses.
+struct Refused {
+    tier: String,
+    listener: Listener,
+}
+
+impl Observer for Refused {
+    fn on_event(&self, _: &str, event: &Event<'_>) {
+        if let Event::Miss { key, reason } = *event {
+            self.listener.tell(|| TierEvent::Refused { tier: &self.tier, key, reason });
+        }
+    }
 }
 
 /// What happened to the calls.
@@ -71,12 +88,20 @@ impl Call<'_> {
 
 impl Link {
     pub(crate) fn new(
-        tier: Tier,
+        mut tier: Tier,
         background: bool,
         clock: Arc<dyn Clock>,
         runtime: Handle,
         listener: Listener,
     ) -> Self {
+        let signed = tier.signing.clone().map(|(ring, unsigned)| {
+            let refused = Refused { tier: tier.name.clone(), listener: listener.clone() };
+            let signed = Signed::new(Arc::clone(&tier.store), ring, unsigned);
+            Arc::new(signed.clock(Arc::clone(&clock)).quarantine(tier.write).observer(Arc::new(refused)))
+        });
+        if let Some(signed) = &signed {
+            tier.store = Arc::clone(signed) as Arc<dyn Store>;
+        }
         Self {
             breaker: Breaker::new(tier.breaker, clock),
             turns: Turns::new(tier.concurrency, tier.weights),
@@ -86,6 +111,7 @@ impl Link {
             background,
             runtime,
             listener,
+            signed,
         }
     }
 
@@ -215,6 +241,7 @@ impl Link {
             corrupt: of(corrupt),
             incomplete: of(incomplete),
             promoted: of(promoted),
+            refused: self.signed.as_ref().map(|signed| signed.refusals()).unwrap_or_default(),
             outdated: self.shadow.len() as u64,
         }
     }

@@ -1,6 +1,6 @@
 //! What a chain has done so far, in numbers.
 
-use crate::BreakerState;
+use crate::{BreakerState, Refusals};
 
 /// Numbers of a chain since it was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct TierStats {
     pub incomplete: u64,
     /// Entries copied into it from slower tiers.
     pub promoted: u64,
+    /// Entries that were not signed as they have to be, if it is [signed](crate::Tier::signed).
+    pub refused: Refusals,
     /// Keys for which it is not read, because something newer was stored that it does not have. At most 65,536 are
     /// counted.
     pub outdated: u64,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::Store;
+use cache_core::signing::Keyring;
 
-use crate::{BreakerSettings, Weights};
+use crate::{BreakerSettings, Unsigned, Weights};
 
 /// One store of a chain, and how it is used.
 ///
@@ -25,6 +26,7 @@ pub struct Tier {
     pub(crate) concurrency: usize,
     pub(crate) breaker: BreakerSettings,
     pub(crate) weights: Weights,
+    pub(crate) signing: Option<(Keyring, Unsigned)>,
 }
 
 impl Tier {
@@ -52,6 +54,7 @@ impl Tier {
             concurrency: if local { Self::LOCAL_CONCURRENCY } else { Self::REMOTE_CONCURRENCY },
             breaker: BreakerSettings::default(),
             weights: Weights::default(),
+            signing: None,
         }
     }
 
@@ -127,6 +130,16 @@ impl Tier {
         self.weights = weights;
         self
     }
+
+    /// Has entries [signed](crate::Signed) on their way here and checked on their way back, with the clock of the chain. What is
+    /// refused is counted and told, and comes from the next tier. Forged entries are removed if the tier is written.
+    ///
+    /// A store that is shared by workspaces with different keys has entries of its own for each of them.
+    #[must_use]
+    pub fn signed(mut self, ring: Keyring, unsigned: Unsigned) -> Self {
+        self.signing = Some((ring, unsigned));
+        self
+    }
 }
 
 impl fmt::Debug for Tier {
@@ -140,6 +153,7 @@ impl fmt::Debug for Tier {
             .field("verify", &self.verify)
             .field("deadline", &self.deadline)
             .field("concurrency", &self.concurrency)
+            .field("signing", &self.signing)
             .finish_non_exhaustive()
     }
 }

@@ -32,6 +32,12 @@ pub enum MissReason {
     Corrupt,
     /// A newer version of the program wrote it.
     NewerFormat,
+    /// Nobody signed it, and only signed entries count.
+    Unsigned,
+    /// It is signed with a key that is not known here.
+    UnknownSigner,
+    /// It says that it is signed with a key that is known here, and the signature is wrong.
+    Forged,
 }
 
 /// Something that happened in a store.
