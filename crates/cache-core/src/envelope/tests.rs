@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::signing::{Keyring, SigningKey, Standing};
 use crate::*;
 
 const ALL: [Compression; 4] = [Compression::None, Compression::Adaptive, Compression::Lz4, Compression::Zstd];
@@ -61,6 +62,16 @@ fn sample() -> (Key, Entry) {
     (KeyBuilder::new(&Namespace::default(), "run").text("docs").finish(), entry)
 }
 
+fn ring() -> Keyring {
+    Keyring::new(SigningKey::from_bytes([7; 32]))
+}
+
+fn signed_sample() -> (Key, Entry) {
+    let (key, mut entry) = sample();
+    ring().sign(&key, &mut entry).unwrap();
+    (key, entry)
+}
+
 /// Bytes that neither lz4 nor zstd can make smaller.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -93,9 +104,40 @@ fn version_1_is_fixed() {
     assert_eq!(encode_entry(&key, &entry, Compression::None).unwrap(), fixture);
 }
 
+/// As [`version_1_is_fixed`], signed.
+#[test]
+fn version_1_of_a_signed_entry_is_fixed() {
+    let (key, entry) = signed_sample();
+    let fixture = include_bytes!("../../tests/fixtures/entry-signed-v1.bin");
+    assert_eq!(encode_entry(&key, &entry, Compression::None).unwrap(), fixture);
+    assert_eq!(decode_entry(fixture, Limits::default()), Ok((key, entry.clone())));
+    assert_eq!(ring().standing(&key, &entry), Standing::Valid);
+}
+
+#[test]
+fn a_signature_is_whole_or_refused() {
+    let (key, entry) = signed_sample();
+    let unsigned = Entry { signature: None, ..entry.clone() };
+    let (facts, record) =
+        (encode_entry_facts(&key, &entry).unwrap(), encode_entry_facts(&key, &unsigned).unwrap());
+    assert!(facts.starts_with(&record));
+    assert_eq!(facts.len(), record.len() + 41);
+    let decode = |facts: &[u8]| decode_entry_facts(facts).map(|(_, entry)| entry.signature);
+    assert_eq!(decode(&facts), Ok(entry.signature));
+    assert_eq!(decode(&record), Ok(None));
+    let refused = Err(EnvelopeError::Corrupt("its metadata has something after its end"));
+    for cut in record.len() + 1..facts.len() {
+        assert_eq!(decode(&facts[..cut]), refused, "cut at {cut}");
+    }
+    assert_eq!(decode(&[&facts[..], b"x"].concat()), refused);
+    let mut newer = facts;
+    newer[record.len()] += 1;
+    assert_eq!(decode(&newer), refused);
+}
+
 #[test]
 fn any_flipped_bit_and_any_cut_is_refused() {
-    let (key, entry) = sample();
+    let (key, entry) = signed_sample();
     for compression in ALL {
         let good = encode_entry(&key, &entry, compression).unwrap();
         for at in 0..good.len() {
@@ -198,12 +240,15 @@ proptest! {
 
     #[test]
     fn damaged_metadata_never_panics(at in any::<prop::sample::Index>(), value in any::<u8>()) {
-        let (key, entry) = sample();
+        let (key, entry) = signed_sample();
         let mut bytes = encode_entry(&key, &entry, Compression::None).unwrap();
         let at = at.index(bytes.len() - CHECKSUM - HEADER) + HEADER;
         bytes[at] = value;
-        // With its checksum mended this may be another entry, but never a crash, and its paths stay inside.
-        if let Ok((_, entry)) = decode_entry(&seal(bytes), Limits::default()) {
+        // With its checksum mended this may be another entry, but never a crash, and its paths stay inside. It may be
+        // signed only if it is the same.
+        if let Ok((found, entry)) = decode_entry(&seal(bytes), Limits::default()) {
+            let same = (found, &entry) == (key, &signed_sample().1);
+            prop_assert_eq!(ring().standing(&found, &entry) == Standing::Valid, same);
             prop_assert!(entry.outputs.iter().all(|o| !o.path.as_bytes().starts_with(b"/")));
         }
     }

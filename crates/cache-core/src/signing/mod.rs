@@ -57,3 +57,6 @@ pub enum Standing {
     /// key.
     Forged,
 }
+
+#[cfg(test)]
+mod tests;
