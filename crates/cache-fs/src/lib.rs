@@ -124,6 +124,7 @@
 //! counted.
 
 mod async_store;
+mod dear;
 mod disk;
 mod files;
 #[cfg(unix)]

@@ -253,3 +253,40 @@ fn those_who_make_a_store_at_once_can_all_use_it() {
         }
     }
 }
+
+/// Stores as many entries that were dear to make as others, in turn, all of one size and age, then other things until something
+/// has to go; returns how many of both are left, whole.
+fn dear_and_cheap_left(layout: Layout, dear_ms: u64) -> (usize, usize) {
+    const PAIRS: u64 = 50;
+    const LEN: usize = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let policy = Policy { max_bytes: Some(32 * MIB), ..Policy::unlimited() };
+    let options = Options { layout, policy: Some(policy), clock: clock.clone(), ..options() };
+    let store = FsStore::open(dir.path(), options).unwrap();
+    for number in 0..2 * PAIRS {
+        let digest = store.write_blob(&content(number, LEN)).unwrap();
+        let mut entry = common::entry_with(&[(digest, LEN as u64)]);
+        entry.meta.cost_ms = if number % 2 == 0 { dear_ms } else { 100 };
+        let _ = store.put(&key(number), &entry, PutMode::Overwrite).unwrap();
+    }
+    for number in 1000..1900 {
+        clock.advance(Duration::from_secs(1));
+        let _ = store.put(&key(number), &entry(content(number, 40_000)), PutMode::Overwrite).unwrap();
+    }
+    let left = |rest| {
+        (0..2 * PAIRS).filter(|number| number % 2 == rest && hit(&store, &key(*number)).is_some()).count()
+    };
+    (left(0), left(1))
+}
+
+#[test]
+fn of_what_is_equally_old_the_dear_stays() {
+    for layout in LAYOUTS {
+        // 20 KB that took a minute to make, and 20 KB that took a tenth of a second.
+        let (dear, cheap) = dear_and_cheap_left(layout, 60_000);
+        assert_eq!((dear, cheap), (50, 0), "{layout:?}");
+        let (as_cheap, cheap) = dear_and_cheap_left(layout, 200);
+        assert_eq!(as_cheap, cheap, "{layout:?}: twice the cost is not dear");
+    }
+}

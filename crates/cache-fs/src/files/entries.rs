@@ -10,6 +10,7 @@ use super::address::{Address, Space};
 use super::blobs::read_exactly;
 use super::item::{Rank, same_file};
 use super::temp::Temp;
+use crate::dear::eviction_priority;
 use crate::report::Lookup;
 
 /// Largest value in an entry, in bytes. It is read as a whole at each look-up; what is larger belongs into a blob.
@@ -121,7 +122,7 @@ impl Files {
             Priority::Normal => self.policy.priority,
             own => own,
         };
-        let rank = Rank::from(priority);
+        let rank = Rank::from(eviction_priority(entry, priority));
         if let Some(digest) = self.first_missing_of_put(entry, rank) {
             return Err(Error::Incomplete { digest });
         }

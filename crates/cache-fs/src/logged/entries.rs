@@ -9,12 +9,15 @@ use cache_core::{
 };
 
 use super::{Logged, address, worth};
+use crate::dear::eviction_priority;
 use crate::files::{Look, MAX_VALUE};
 use crate::report::Lookup;
-use crate::segments::{Depth, Kind, Outcome, Payload, Put, Record, Sight, Source};
+use crate::segments::{Depth, Kind, Outcome, Payload, Put, Record, Sight, Source, Worth};
 
 /// How often a put removes a dead entry that is in its way.
 const ATTEMPTS: u32 = 3;
+/// Uses that the blobs of an entry with a high priority have from the start, besides that of the put: as many as are counted.
+const DEAR_USES: u32 = 2;
 
 impl Logged {
     pub(crate) fn look_up(&self, key: &Key, look: Look) -> Result<Lookup> {
@@ -98,6 +101,13 @@ impl Logged {
             return Err(Error::Incomplete { digest });
         }
         let (facts, priority, expires) = self.encode(key, entry)?;
+        let worth = worth(eviction_priority(entry, priority));
+        if worth == Worth::High {
+            // Its blobs are records of their own, and as if they had been used more often than those of others.
+            for _ in 0..DEAR_USES {
+                self.first_missing(entry, true)?;
+            }
+        }
         let mut outcome = PutOutcome::Present;
         for _ in 0..ATTEMPTS {
             let put = Put {
@@ -105,7 +115,7 @@ impl Logged {
                 key: key.as_bytes(),
                 meta: &facts,
                 payload: Source::Bytes(&entry.value),
-                worth: worth(priority),
+                worth,
                 expires,
                 if_absent: mode == PutMode::IfAbsent,
             };
