@@ -5,7 +5,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Attribute, FnArg, ItemFn, Pat, Result, ReturnType, Signature, Token};
+use syn::{Attribute, Expr, FnArg, ItemFn, Pat, Result, ReturnType, Signature, Token};
 
 use crate::arguments::{Arguments, Kept};
 use crate::function::Function;
@@ -30,8 +30,29 @@ struct Expansion {
 
 impl Expansion {
     fn all(&self) -> TokenStream {
-        let parts = [self.memoised(), self.uncached(), self.prime(), self.invalidate(), self.clear()];
+        let parts =
+            [self.bounded(), self.memoised(), self.uncached(), self.prime(), self.invalidate(), self.clear()];
         parts.into_iter().collect()
+    }
+
+    /// Where the cache of this function alone is, if it has one.
+    fn bounded(&self) -> TokenStream {
+        let Some(max_size) = &self.arguments.max_size else { return TokenStream::new() };
+        let (name, attributes) = (self.own_store(), self.attributes(|name| name == "cfg"));
+        let cache = quote_spanned!(max_size.span()=> ::vitte_cache::memo::bounded(#max_size));
+        quote! {
+            #[doc(hidden)]
+            #[allow(clippy::all, clippy::pedantic)]
+            #(#attributes)*
+            fn #name() -> &'static ::vitte_cache::Cache {
+                static CACHE: ::std::sync::LazyLock<::vitte_cache::Cache> = ::std::sync::LazyLock::new(|| #cache);
+                &CACHE
+            }
+        }
+    }
+
+    fn own_store(&self) -> Ident {
+        format_ident!("__{}_store", self.function.item.sig.ident)
     }
 
     /// The function under its own name.
@@ -190,6 +211,10 @@ impl Expansion {
     fn store(&self) -> TokenStream {
         if let Some(store) = &self.arguments.store {
             quote_spanned!(store.span()=> ::vitte_cache::memo::store(&(#store)))
+        } else if self.arguments.max_size.is_some() {
+            let name = self.own_store();
+            let own = if self.function.receiver().is_some() { quote!(Self::#name) } else { quote!(#name) };
+            quote!(::vitte_cache::memo::store(#own()))
         } else {
             quote!(::vitte_cache::memo::store(::vitte_cache::memo::in_memory()))
         }
@@ -217,7 +242,19 @@ impl Expansion {
         } else {
             quote!(::core::option::Option::None)
         };
-        quote!(::vitte_cache::memo::Call::new(#store, &#path, #version, #key, #ttl))
+        let further = self.further();
+        quote!(::vitte_cache::memo::Call::new(#store, &#path, #version, #key, #ttl) #further)
+    }
+
+    /// What is said about a call besides its key and time.
+    fn further(&self) -> TokenStream {
+        let Arguments { stale_while_revalidate, stale_on_error, files, .. } = &self.arguments;
+        let stale = stale_while_revalidate.as_ref().map(|stale| quote!(.stale_while_revalidate(#stale)));
+        let on_error = stale_on_error.then(|| quote!(.stale_on_error()));
+        let file = |file: &Expr| quote_spanned!(file.span()=> ::vitte_cache::memo::file(&(#file)));
+        let files = files.iter().map(file).reduce(|all, next| quote!(#all, #next));
+        let files = files.map(|files| quote!(.files(&[#files])));
+        quote!(#stale #on_error #files)
     }
 
     /// Asks the cache, and calls the body of the author on a miss.

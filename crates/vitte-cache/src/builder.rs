@@ -6,10 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use cache_core::envelope::Compression;
+#[cfg(feature = "fs")]
+use cache_core::signing::Keyring;
 use cache_core::{Clock, Namespace, Observer, Observers, Policy, SystemClock};
 
-use crate::cache::Inner;
+use crate::inner::Inner;
 use crate::place::Place;
+#[cfg(feature = "fs")]
+use crate::seal::Seal;
 use crate::tier::Tier;
 use crate::{Cache, Result};
 
@@ -48,6 +53,9 @@ pub struct CacheBuilder {
     namespace: Option<String>,
     limits: Limits,
     policy: Option<Policy>,
+    compression: Compression,
+    #[cfg(feature = "fs")]
+    seal: Seal,
     observers: Observers,
     clock: Arc<dyn Clock>,
 }
@@ -94,6 +102,9 @@ impl CacheBuilder {
             namespace: None,
             limits: Limits::default(),
             policy: None,
+            compression: Compression::None,
+            #[cfg(feature = "fs")]
+            seal: Seal::default(),
             observers: Observers::default(),
             clock: Arc::new(SystemClock),
         }
@@ -142,6 +153,46 @@ impl CacheBuilder {
     /// Sets all limits at once. The single limits of this builder go before those of `policy`.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = Some(policy);
+        self
+    }
+
+    /// Compresses values before they are stored, on a disk and in memory. Without it, they are kept as they are: on a local
+    /// disk compressing mostly costs more than it saves. Values are read whether they are compressed or not.
+    ///
+    /// ```
+    /// use vitte_cache::core::envelope::Compression;
+    ///
+    /// let cache = vitte_cache::CacheBuilder::in_memory().compression(Compression::Adaptive).open()?;
+    /// cache.put("text", &"so ".repeat(1000))?;
+    /// assert_eq!(cache.get::<String>("text")?, Some("so ".repeat(1000)));
+    /// # Ok::<(), vitte_cache::Error>(())
+    /// ```
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// Signs what is put, and refuses what is not signed by a key of `ring`: it is a miss. For a directory that others may
+    /// write to. In memory there is nobody else, and nothing is signed.
+    ///
+    /// ```
+    /// use vitte_cache::Cache;
+    /// use vitte_cache::core::signing::{Keyring, SigningKey};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let dir = dir.path().join("cache");
+    /// let ring = Keyring::new(SigningKey::generate()?);
+    /// let cache = Cache::builder(&dir).signing(ring).open()?;
+    /// cache.put("answer", &42)?;
+    /// assert_eq!(cache.get::<i32>("answer")?, Some(42));
+    ///
+    /// let other = Cache::builder(&dir).signing(Keyring::new(SigningKey::generate()?)).open()?;
+    /// assert_eq!(other.get::<i32>("answer")?, None, "somebody else signed it");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "fs")]
+    pub fn signing(mut self, ring: Keyring) -> Self {
+        self.seal = Seal(Some(Arc::new(ring)));
         self
     }
 
@@ -229,7 +280,7 @@ impl CacheBuilder {
         }
         let store = FsStore::open(dir, options)?;
         let (place, default_ttl) = (Place::on_disk(store.dir()), store.policy().default_ttl);
-        let disk = crate::disk::Disk { store, read_only: self.read_only };
+        let disk = crate::disk::Disk { store, read_only: self.read_only, seal: self.seal.clone() };
         #[cfg(feature = "memory")]
         if let Some(bytes) = self.copies {
             let copies = self.memory(Policy { max_bytes: Some(bytes), ..Policy::unlimited() });
@@ -251,7 +302,17 @@ impl CacheBuilder {
         #[cfg(not(feature = "fs"))]
         let read_only = false;
         let (clock, closed) = (self.clock, AtomicBool::new(false));
-        Cache::over(Inner { tier, place, namespace, clock, default_ttl, read_only, closed })
+        let compression = self.compression;
+        Cache::over(Inner {
+            reach: tier,
+            place,
+            namespace,
+            clock,
+            default_ttl,
+            compression,
+            read_only,
+            closed,
+        })
     }
 }
 

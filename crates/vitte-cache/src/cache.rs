@@ -4,29 +4,20 @@ use std::convert::Infallible;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cache_core::{Clock, EntryMeta, Key, KeyBuilder, ListFilter, Namespace};
+use cache_core::{Key, Namespace};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::flight::{self, Boarding};
-use crate::place::Place;
+use crate::inner::{Inner, KINDS, Slot, shown};
+use crate::terms::{Made, Standing, Terms};
 use crate::tier::{Look, Tier};
-use crate::{CacheBuilder, Error, Result, encoding};
-
-/// Largest value, encoded, in bytes: it is in memory as a whole, and twice on its way in.
-pub const MAX_VALUE_BYTES: u64 = 1 << 30;
-
-/// The kind of entries that hold the value of a Rust program.
-const KIND: &str = "value";
-/// The kind of entries that hold what a memoised function returned.
-pub(crate) const CALL: &str = "call";
-/// What is shown of a key in lists, in characters.
-const MAX_NAME: usize = 200;
-const WRITER: &str = concat!("vitte-cache ", env!("CARGO_PKG_VERSION"));
+use crate::{CacheBuilder, Result, encoding};
+#[cfg(feature = "macros")]
+use crate::{async_making::Reach, place::Place};
 
 /// A cache of values by name, in a directory or in memory. Clones share everything.
 ///
@@ -49,24 +40,7 @@ const WRITER: &str = concat!("vitte-cache ", env!("CARGO_PKG_VERSION"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Cache(Arc<Inner>);
-
-pub(crate) struct Inner {
-    pub(crate) tier: Box<dyn Tier>,
-    pub(crate) place: Place,
-    pub(crate) namespace: Namespace,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) default_ttl: Option<Duration>,
-    pub(crate) read_only: bool,
-    pub(crate) closed: AtomicBool,
-}
-
-/// Where a value is, and what is shown of it in lists.
-pub(crate) struct Slot {
-    pub(crate) key: Key,
-    pub(crate) kind: &'static str,
-    pub(crate) name: String,
-}
+pub struct Cache(Arc<Inner<Box<dyn Tier>>>);
 
 impl Cache {
     /// Returns the cache in `dir`, which is made when it is not there, with limits that fit the disk.
@@ -98,7 +72,7 @@ impl Cache {
         CacheBuilder::in_memory().in_memory_of(Namespace::default())
     }
 
-    pub(crate) fn over(inner: Inner) -> Self {
+    pub(crate) fn over(inner: Inner<Box<dyn Tier>>) -> Self {
         Self(Arc::new(inner))
     }
 
@@ -107,7 +81,7 @@ impl Cache {
     /// # Errors
     /// [`Error::Store`] if the disk cannot be read, [`Error::Closed`]. What is damaged is a miss, not an error.
     pub fn get<T: DeserializeOwned>(&self, key: impl AsRef<[u8]>) -> Result<Option<T>> {
-        self.read(&self.key(key.as_ref()), Look::Use)
+        self.read(&self.0.key(key.as_ref()), Look::Use)
     }
 
     /// Stores `value` under `key`, in place of what is there.
@@ -116,8 +90,7 @@ impl Cache {
     /// [`Error::Type`] if values of this type cannot be read back, [`Error::Store`] if there is no room or the disk does
     /// not allow it, [`Error::Closed`]. A cache that is only read stores nothing and says nothing.
     pub fn put<T: Serialize + DeserializeOwned>(&self, key: impl AsRef<[u8]>, value: &T) -> Result<()> {
-        let bytes = encoding::encode(value)?;
-        self.write(&self.slot(key.as_ref()), bytes.into(), None, Duration::ZERO)
+        self.keep(&self.0.slot(key.as_ref()), &Terms::default(), value)
     }
 
     /// Stores `value` under `key` until `ttl` is over.
@@ -130,8 +103,7 @@ impl Cache {
         value: &T,
         ttl: Duration,
     ) -> Result<()> {
-        let bytes = encoding::encode(value)?;
-        self.write(&self.slot(key.as_ref()), bytes.into(), Some(ttl), Duration::ZERO)
+        self.keep(&self.0.slot(key.as_ref()), &Terms::ttl(Some(ttl)), value)
     }
 
     /// Returns the value under `key`, or makes it with `make` and stores it.
@@ -160,7 +132,7 @@ impl Cache {
     where
         T: Serialize + DeserializeOwned,
     {
-        self.make_once(&self.slot(key.as_ref()), None, make)
+        self.make_once(&self.0.slot(key.as_ref()), &Terms::default(), make)
     }
 
     /// Returns the value under `key`, or makes it with `make` and stores it: as
@@ -181,7 +153,7 @@ impl Cache {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn has(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        self.tier()?.has(&self.key(key.as_ref()))
+        self.tier()?.has(&self.0.key(key.as_ref()))
     }
 
     /// Removes the value under `key` and returns whether there was one.
@@ -189,7 +161,7 @@ impl Cache {
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Store`] if the disk does not allow it, [`Error::Closed`].
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        self.tier()?.remove(&self.key(key.as_ref()))
+        self.tier()?.remove(&self.0.key(key.as_ref()))
     }
 
     /// Removes all values of this namespace, what memoised functions returned included, and returns how many there were.
@@ -198,18 +170,13 @@ impl Cache {
     /// # Errors
     /// As [`delete`](Self::delete).
     pub fn clear(&self) -> Result<u64> {
-        Ok(self.clear_kind(KIND, None)? + self.clear_kind(CALL, None)?)
+        KINDS.iter().try_fold(0, |sum, kind| Ok(sum + self.clear_kind(kind, None)?))
     }
 
     /// Removes all values of one kind, or those of them with one name.
     pub(crate) fn clear_kind(&self, kind: &str, name: Option<&str>) -> Result<u64> {
         let name = name.map(|name| shown(name.as_bytes()));
-        let filter = ListFilter {
-            namespace: Some(self.0.namespace.clone()),
-            kind: Some(kind.to_owned()),
-            name_prefix: name.clone(),
-        };
-        self.tier()?.clear(&filter, name.as_deref())
+        self.tier()?.clear(&self.0.filter(kind, name.as_deref()), name.as_deref())
     }
 
     /// Returns when all that was put is in the directory, for other processes to see. On a disk that is so as soon as
@@ -226,13 +193,13 @@ impl Cache {
     /// # Errors
     /// If something that was put could not be finished. On a disk there is no such thing.
     pub fn close(&self) -> Result<()> {
-        self.0.closed.store(true, Ordering::Release);
+        self.0.close();
         Ok(())
     }
 
     /// Returns where the cache is; nothing if it is in memory alone.
     pub fn dir(&self) -> Option<&Path> {
-        self.0.place.dir()
+        self.0.dir()
     }
 
     /// Returns the namespace of the values.
@@ -240,107 +207,138 @@ impl Cache {
         &self.0.namespace
     }
 
-    #[cfg(feature = "macros")]
-    pub(crate) fn place(&self) -> &Place {
-        &self.0.place
-    }
-
-    fn key(&self, name: &[u8]) -> Key {
-        KeyBuilder::new(&self.0.namespace, KIND).bytes(name).finish()
-    }
-
-    fn slot(&self, name: &[u8]) -> Slot {
-        Slot { key: self.key(name), kind: KIND, name: shown(name) }
-    }
-
     pub(crate) fn tier(&self) -> Result<&dyn Tier> {
-        if self.0.closed.load(Ordering::Acquire) {
-            return Err(Error::Closed { cache: self.0.place.to_string() });
-        }
-        Ok(&*self.0.tier)
+        Ok(&**self.0.open()?)
     }
 
     /// Returns the value under `key`, if there is one of this type.
-    pub(crate) fn read<T: DeserializeOwned>(&self, key: &Key, look: Look) -> Result<Option<T>> {
+    fn read<T: DeserializeOwned>(&self, key: &Key, look: Look) -> Result<Option<T>> {
         let found = self.tier()?.look_up(key, look)?;
-        Ok(found.and_then(|bytes| encoding::decode(&bytes)))
+        Ok(found.and_then(|found| encoding::decode(found.bytes())))
     }
 
-    pub(crate) fn write(
-        &self,
-        slot: &Slot,
-        bytes: Bytes,
-        ttl: Option<Duration>,
-        cost: Duration,
-    ) -> Result<()> {
+    fn keep<T: Serialize + DeserializeOwned>(&self, slot: &Slot, terms: &Terms, value: &T) -> Result<()> {
+        self.write(slot, self.0.encode(value)?, terms, Made::default())
+    }
+
+    fn write(&self, slot: &Slot, bytes: Bytes, terms: &Terms, made: Made) -> Result<()> {
         let tier = self.tier()?;
-        if self.0.read_only {
-            return Ok(());
+        match self.0.facts(slot, &bytes, terms, made)? {
+            Some(meta) => tier.put(&slot.key, meta, bytes),
+            None => Ok(()),
         }
-        let size = bytes.len() as u64;
-        if size > MAX_VALUE_BYTES {
-            let what = format!("the value of `{}`", slot.name);
-            return Err(cache_core::Error::TooLarge { what, size, limit: MAX_VALUE_BYTES }.into());
+    }
+
+    /// Returns what the value in `slot` is good for, of whatever type it is.
+    #[cfg(feature = "macros")]
+    pub(crate) fn standing(&self, slot: &Slot, terms: &Terms, look: Look) -> Option<Standing> {
+        let found = self.tier().ok()?.look_up(&slot.key, look).ok()??;
+        Some(terms.judge(found.meta(), self.0.clock.now()))
+    }
+
+    /// Returns the value in `slot` and what it is good for, but for one that was made from other files.
+    fn judged<T: DeserializeOwned>(&self, slot: &Slot, terms: &Terms, look: Look) -> Option<(Standing, T)> {
+        let found = self.tier().ok()?.look_up(&slot.key, look).ok()??;
+        let standing = terms.judge(found.meta(), self.0.clock.now());
+        if standing == Standing::Changed {
+            return None;
         }
-        let now = self.0.clock.now();
-        let meta = EntryMeta {
-            namespace: self.0.namespace.clone(),
-            kind: slot.kind.to_owned(),
-            name: slot.name.clone(),
-            created: now,
-            expires: ttl.or(self.0.default_ttl).map(|ttl| now.plus(ttl)),
-            writer: WRITER.to_owned(),
-            cost_ms: u64::try_from(cost.as_millis()).unwrap_or(u64::MAX),
-            ..EntryMeta::default()
-        };
-        tier.put(&slot.key, meta, bytes)
+        Some((standing, encoding::decode(found.bytes())?))
     }
 
     /// Returns the value in `slot`, or makes it, in one thread of all that ask for it at a time.
     pub(crate) fn make_once<T, E>(
         &self,
         slot: &Slot,
-        ttl: Option<Duration>,
+        terms: &Terms,
         make: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E>
     where
         T: Serialize + DeserializeOwned,
     {
-        if let Ok(Some(found)) = self.read(&slot.key, Look::Use) {
-            return Ok(found);
-        }
-        let ticket = loop {
-            match flight::board(&self.0.place, slot.key) {
-                Boarding::Owner(ticket) => break Some(ticket),
-                Boarding::Circle => break None,
-                Boarding::Joined(bytes) => {
-                    if let Some(value) = bytes.and_then(|bytes| encoding::decode(&bytes)) {
-                        return Ok(value);
+        let ticket = match self.judged(slot, terms, Look::Use) {
+            Some((Standing::Fresh, value)) => return Ok(value),
+            // One makes it anew, and nobody waits for that.
+            Some((Standing::Stale, value)) => match flight::try_board(&self.0.place, slot.key) {
+                Some(ticket) => Some(ticket),
+                None => return Ok(value),
+            },
+            _ => loop {
+                match flight::board(&self.0.place, slot.key) {
+                    Boarding::Owner(ticket) => break Some(ticket),
+                    Boarding::Circle => break None,
+                    Boarding::Joined(bytes) => {
+                        if let Some(value) = bytes.and_then(|bytes| encoding::decode(&bytes)) {
+                            return Ok(value);
+                        }
                     }
                 }
-            }
+            },
         };
         // Somebody may have landed between the first look and the boarding. That was no second miss.
-        if let Ok(Some(found)) = self.read(&slot.key, Look::Peek) {
-            return Ok(found);
+        if let Some((Standing::Fresh, value)) = self.judged(slot, terms, Look::Peek) {
+            return Ok(value);
         }
-        let started = Instant::now();
-        let value = make()?;
-        if let Ok(bytes) = encoding::encode(&value) {
-            let bytes = Bytes::from(bytes);
-            // What cannot be stored is still of use to whoever waits.
-            let _ = self.write(slot, bytes.clone(), ttl, started.elapsed());
-            if let Some(ticket) = ticket {
-                ticket.land(bytes);
+        let (value, bytes) = match self.make(slot, terms, make) {
+            Ok(made) => made,
+            Err(error) => {
+                let old = terms.fallback.then(|| self.judged(slot, terms, Look::Peek)).flatten();
+                let Some((_, value)) = old else { return Err(error) };
+                let bytes = self.0.encode(&value).ok();
+                (value, bytes)
             }
+        };
+        if let (Some(ticket), Some(bytes)) = (ticket, bytes) {
+            ticket.land(bytes);
         }
         Ok(value)
     }
+
+    /// Makes the value in `slot` and stores it. Returns its bytes as well if it may be given to others.
+    pub(crate) fn make<T, E>(
+        &self,
+        slot: &Slot,
+        terms: &Terms,
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<(T, Option<Bytes>), E>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let (started, before) = (Instant::now(), terms.before());
+        let value = make()?;
+        let bytes = terms.after(before).and_then(|files| {
+            let bytes = self.0.encode(&value).ok()?;
+            // What cannot be stored is still of use to whoever waits.
+            let _ = self.write(slot, bytes.clone(), terms, Made { cost: started.elapsed(), files });
+            Some(bytes)
+        });
+        Ok((value, bytes))
+    }
 }
 
-/// Returns a key as lists show it.
-pub(crate) fn shown(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).chars().take(MAX_NAME).collect()
+/// A look-up on a disk blocks for some microseconds, which is less than it takes to move it to another thread.
+#[cfg(feature = "macros")]
+impl Reach for Cache {
+    fn place(&self) -> &Place {
+        &self.0.place
+    }
+
+    fn encode<T: Serialize + DeserializeOwned>(&self, value: &T) -> Result<Bytes> {
+        self.0.encode(value)
+    }
+
+    async fn judged<T: DeserializeOwned>(
+        &self,
+        slot: &Slot,
+        terms: &Terms,
+        look: Look,
+    ) -> Option<(Standing, T)> {
+        Cache::judged(self, slot, terms, look)
+    }
+
+    async fn keep(&self, slot: &Slot, bytes: Bytes, terms: &Terms, made: Made) {
+        let _ = self.write(slot, bytes, terms, made);
+    }
 }
 
 impl fmt::Debug for Cache {

@@ -9,7 +9,7 @@ use cache_core::{Clock, EntryMeta, Key, ListFilter};
 use crate::Result;
 use crate::disk::Disk;
 use crate::in_memory::Memory;
-use crate::tier::{Look, Tier};
+use crate::tier::{Found, Look, Tier};
 
 /// How long a copy in memory is believed without a look at the disk. So what other processes put or delete is seen after
 /// that, and the disk learns what is in use before it has to evict something.
@@ -56,20 +56,20 @@ impl Copied {
 }
 
 impl Tier for Copied {
-    fn look_up(&self, key: &Key, look: Look) -> Result<Option<Bytes>> {
+    fn look_up(&self, key: &Key, look: Look) -> Result<Option<Found>> {
         if let Some(found) = self.copies.look_up(key, look)? {
             return Ok(Some(found));
         }
         let before = self.changes(key).map(|changes| *changes);
-        let Some((meta, bytes)) = self.truth.look_up_whole(key, look)? else { return Ok(None) };
+        let Some(found) = self.truth.look_up(key, look)? else { return Ok(None) };
         if look == Look::Use
             && let Some(before) = before
             && let Some(changes) = self.changes(key).filter(|changes| **changes == before)
         {
-            self.copy(key, meta, bytes.clone());
+            self.copy(key, found.meta().clone(), found.bytes().clone());
             drop(changes);
         }
-        Ok(Some(bytes))
+        Ok(Some(found))
     }
 
     fn has(&self, key: &Key) -> Result<bool> {

@@ -1,22 +1,20 @@
 //! Values on a disk.
 
 use bytes::Bytes;
-use cache_core::{Entry, EntryMeta, Key, ListFilter, Output, OutputKind, PutMode, RelPath};
+use cache_core::{Entry, EntryMeta, Key, ListFilter, PutMode};
 use cache_fs::{FsStore, Lookup};
 
-use crate::cache::MAX_VALUE_BYTES;
-use crate::tier::{self, Look, Tier};
+use crate::inner::MAX_VALUE_BYTES;
+use crate::layout::{self, Laid};
+use crate::seal::Seal;
+use crate::tier::{self, Found, Look, Tier};
 use crate::{Error, Result};
-
-/// Values up to this many bytes are kept in their entry; for larger ones a blob of their own is quicker to check.
-const MAX_INLINE: usize = 64 << 10;
-/// The path of a value that is an output of its entry.
-const VALUE_PATH: &str = "value";
 
 /// A store on a disk.
 pub(crate) struct Disk {
     pub(crate) store: FsStore,
     pub(crate) read_only: bool,
+    pub(crate) seal: Seal,
 }
 
 impl Disk {
@@ -33,28 +31,21 @@ impl Disk {
             Look::Peek => self.store.peek(key)?,
         };
         Ok(match found {
-            Lookup::Hit(entry) => Some(entry),
+            Lookup::Hit(entry) => Some(entry).filter(|entry| self.seal.vouches(key, entry)),
             Lookup::Miss(_) => None,
         })
-    }
-
-    /// Returns a value and the facts about it.
-    pub(crate) fn look_up_whole(&self, key: &Key, look: Look) -> Result<Option<(EntryMeta, Bytes)>> {
-        let Some(entry) = self.entry(key, look)? else { return Ok(None) };
-        let bytes = match entry.outputs.first().map(|output| &output.kind) {
-            None => Some(entry.value),
-            Some(OutputKind::File { digest, len, .. }) if *len <= MAX_VALUE_BYTES => {
-                self.store.read_blob(digest, *len)?
-            }
-            Some(_) => None,
-        };
-        Ok(bytes.map(|bytes| (entry.meta, bytes)))
     }
 }
 
 impl Tier for Disk {
-    fn look_up(&self, key: &Key, look: Look) -> Result<Option<Bytes>> {
-        Ok(self.look_up_whole(key, look)?.map(|(_, bytes)| bytes))
+    fn look_up(&self, key: &Key, look: Look) -> Result<Option<Found>> {
+        let Some(entry) = self.entry(key, look)? else { return Ok(None) };
+        let bytes = match layout::of(&entry) {
+            Laid::Inline => Some(entry.value),
+            Laid::Blob(digest, len) if len <= MAX_VALUE_BYTES => self.store.read_blob(&digest, len)?,
+            Laid::Blob(..) | Laid::Otherwise => None,
+        };
+        Ok(bytes.map(|bytes| Found::Read(Box::new(entry.meta), bytes)))
     }
 
     fn has(&self, key: &Key) -> Result<bool> {
@@ -63,16 +54,12 @@ impl Tier for Disk {
 
     fn put(&self, key: &Key, meta: EntryMeta, bytes: Bytes) -> Result<()> {
         let store = self.writable()?;
-        let mut entry = Entry { meta, ..Entry::default() };
-        if bytes.len() <= MAX_INLINE {
-            entry.value = bytes;
+        let mut entry = if bytes.len() <= layout::MAX_INLINE {
+            layout::inline(meta, bytes)
         } else {
-            let path =
-                RelPath::new(VALUE_PATH).map_err(|error| cache_core::Error::Invalid(error.to_string()))?;
-            let (digest, len) = (store.write_blob(&bytes)?, bytes.len() as u64);
-            let kind = OutputKind::File { digest, len, mode: 0o600, modified_ns: 0 };
-            entry.outputs.push(Output { path, kind });
-        }
+            layout::blob(meta, store.write_blob(&bytes)?, bytes.len() as u64)?
+        };
+        self.seal.sign(key, &mut entry)?;
         let _ = store.put(key, &entry, PutMode::Overwrite)?;
         Ok(())
     }

@@ -47,15 +47,23 @@ pub(crate) struct Ticket {
     value: Option<Bytes>,
 }
 
+/// Asks for the flight of `key` in the cache at `place`; returns nothing if somebody else has it.
+pub(crate) fn try_board(place: &Place, key: Key) -> Option<Ticket> {
+    let route = (place.clone(), key);
+    let mut table = lock();
+    if table.flights.contains_key(&route) {
+        return None;
+    }
+    Some(table.begin(route, thread::current().id()))
+}
+
 /// Asks for the flight of `key` in the cache at `place`, and waits for its end if somebody else has it.
 pub(crate) fn board(place: &Place, key: Key) -> Boarding {
     let route = (place.clone(), key);
     let this = thread::current().id();
     let mut table = lock();
     let Some(flight) = table.flights.get(&route).map(Arc::clone) else {
-        let flight = Flight { owner: this, landed: OnceLock::new(), changed: Condvar::new() };
-        table.flights.insert(route.clone(), Arc::new(flight));
-        return Boarding::Owner(Ticket { route, value: None });
+        return Boarding::Owner(table.begin(route, this));
     };
     if table.waits_for(&flight, this) {
         return Boarding::Circle;
@@ -71,6 +79,12 @@ pub(crate) fn board(place: &Place, key: Key) -> Boarding {
 }
 
 impl Table {
+    fn begin(&mut self, route: Route, owner: ThreadId) -> Ticket {
+        let flight = Flight { owner, landed: OnceLock::new(), changed: Condvar::new() };
+        self.flights.insert(route.clone(), Arc::new(flight));
+        Ticket { route, value: None }
+    }
+
     /// Returns whether the owner of `flight` is `thread` or waits for it, however indirectly. There is no circle yet, so
     /// this comes to an end.
     fn waits_for(&self, flight: &Flight, thread: ThreadId) -> bool {

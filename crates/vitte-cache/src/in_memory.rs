@@ -5,18 +5,18 @@ use cache_core::{Entry, EntryMeta, Key, ListFilter, PutMode};
 use cache_memory::MemoryStore;
 
 use crate::Result;
-use crate::tier::{self, Look, Tier};
+use crate::tier::{self, Found, Look, Tier};
 
 /// A store in memory.
 pub(crate) struct Memory(pub(crate) MemoryStore);
 
 impl Tier for Memory {
-    fn look_up(&self, key: &Key, look: Look) -> Result<Option<Bytes>> {
+    fn look_up(&self, key: &Key, look: Look) -> Result<Option<Found>> {
         let hit = match look {
             Look::Use => self.0.get(key),
             Look::Peek => self.0.peek(key),
         };
-        Ok(hit.map(|hit| hit.value.clone()))
+        Ok(hit.map(Found::Shared))
     }
 
     fn has(&self, key: &Key) -> Result<bool> {

@@ -38,6 +38,8 @@
 mod as_cache;
 #[cfg(feature = "macros")]
 mod async_flight;
+#[cfg(feature = "macros")]
+mod async_making;
 #[cfg(any(feature = "fs", feature = "memory"))]
 mod builder;
 #[cfg(any(feature = "fs", feature = "memory"))]
@@ -51,15 +53,25 @@ mod encoding;
 #[cfg(any(feature = "fs", feature = "memory"))]
 mod error;
 #[cfg(any(feature = "fs", feature = "memory"))]
+mod files;
+#[cfg(any(feature = "fs", feature = "memory"))]
 mod flight;
 #[cfg(feature = "memory")]
 mod in_memory;
+#[cfg(any(feature = "fs", feature = "memory"))]
+mod inner;
+#[cfg(feature = "fs")]
+mod layout;
 #[cfg(feature = "macros")]
 #[doc(hidden)]
 pub mod memo;
 #[cfg(any(feature = "fs", feature = "memory"))]
 mod place;
 pub mod prelude;
+#[cfg(feature = "fs")]
+mod seal;
+#[cfg(any(feature = "fs", feature = "memory"))]
+mod terms;
 #[cfg(any(feature = "fs", feature = "memory"))]
 mod tier;
 
@@ -74,9 +86,11 @@ pub use as_cache::AsCache;
 #[cfg(any(feature = "fs", feature = "memory"))]
 pub use builder::CacheBuilder;
 #[cfg(any(feature = "fs", feature = "memory"))]
-pub use cache::{Cache, MAX_VALUE_BYTES};
+pub use cache::Cache;
 #[cfg(any(feature = "fs", feature = "memory"))]
 pub use error::{Error, Result};
+#[cfg(any(feature = "fs", feature = "memory"))]
+pub use inner::MAX_VALUE_BYTES;
 
 /// Keeps what a function returns, so that the next call with the same arguments finds it.
 ///

@@ -1,23 +1,34 @@
 //! What `#[cached]` expands to. It changes with the macro and is not for use by hand.
 
 use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
 use cache_core::KeyBuilder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::async_flight::{self, Boarding};
-use crate::cache::{CALL, Slot, shown};
+use crate::files::Files;
+use crate::inner::{CALL, Slot, shown};
+use crate::terms::{Standing, Terms};
 use crate::tier::Look;
-use crate::{AsCache, Cache, encoding};
+use crate::{AsCache, Cache, CacheBuilder, async_making, encoding};
 
 /// Returns the cache of functions that name no other.
 pub fn in_memory() -> &'static Cache {
     static CACHE: LazyLock<Cache> = LazyLock::new(Cache::in_memory);
     &CACHE
+}
+
+/// Returns a cache for the results of one function, at most so many.
+pub fn bounded(max_size: u64) -> Cache {
+    CacheBuilder::in_memory().max_entries(max_size).in_memory_of(cache_core::Namespace::default())
+}
+
+/// Returns a path that the author names.
+pub fn file(path: &(impl AsRef<Path> + ?Sized)) -> PathBuf {
+    path.as_ref().to_owned()
 }
 
 /// Returns the cache that the author names, if it is there.
@@ -56,7 +67,7 @@ pub fn clear(cache: Option<&Cache>, path: &(impl AsRef<str> + ?Sized)) -> u64 {
 pub struct Call {
     /// Nothing if there is no cache, or no key for it.
     place: Option<(Cache, Slot)>,
-    ttl: Option<Duration>,
+    terms: Terms,
     fresh: bool,
 }
 
@@ -78,7 +89,29 @@ impl Call {
                 .finish();
             Some((cache.clone(), Slot { key, kind: CALL, name: shown(path.as_bytes()) }))
         });
-        Self { place, ttl, fresh: false }
+        Self { place, terms: Terms::ttl(ttl), fresh: false }
+    }
+
+    /// Returns the call that gives what is over for so long while one caller makes it anew.
+    pub fn stale_while_revalidate(mut self, stale: Duration) -> Self {
+        self.terms.stale = Some(stale);
+        self
+    }
+
+    /// Returns the call that gives what is over if it cannot be made anew.
+    pub fn stale_on_error(mut self) -> Self {
+        self.terms.fallback = true;
+        self
+    }
+
+    /// Returns the call whose result holds as long as the content of these files.
+    pub fn files(mut self, paths: &[PathBuf]) -> Self {
+        self.terms.files = Files::new(paths);
+        if self.terms.files.is_none() {
+            // What cannot be watched cannot be kept.
+            self.place = None;
+        }
+        self
     }
 
     /// Returns the call that does not ask the cache.
@@ -86,12 +119,13 @@ impl Call {
         Self { fresh: true, ..self }
     }
 
-    /// Removes what is stored, and returns whether there was something.
+    /// Removes what is stored, and returns whether there was something that a call would have got.
     #[must_use = "without `let _`, nobody sees whether there was something"]
     pub fn invalidate(self) -> bool {
-        self.place.is_some_and(|(cache, slot)| {
-            cache.tier().and_then(|tier| tier.remove(&slot.key)).unwrap_or(false)
-        })
+        let Some((cache, slot)) = &self.place else { return false };
+        let standing = cache.standing(slot, &self.terms, Look::Peek);
+        let removed = cache.tier().and_then(|tier| tier.remove(&slot.key)).unwrap_or(false);
+        removed && matches!(standing, Some(Standing::Fresh | Standing::Stale))
     }
 
     /// Returns the result, which is kept.
@@ -117,13 +151,9 @@ impl Call {
         T: Serialize + DeserializeOwned,
     {
         match &self.place {
-            Some((cache, slot)) if !self.fresh => cache.make_once(slot, self.ttl, make),
-            _ => {
-                let started = Instant::now();
-                let value = make()?;
-                self.keep(&value, started);
-                Ok(value)
-            }
+            None => make(),
+            Some((cache, slot)) if self.fresh => cache.make(slot, &self.terms, make).map(|(value, _)| value),
+            Some((cache, slot)) => cache.make_once(slot, &self.terms, make),
         }
     }
 
@@ -158,42 +188,12 @@ impl Call {
     where
         T: Serialize + DeserializeOwned,
     {
-        let ticket = match &self.place {
-            Some((cache, slot)) if !self.fresh => {
-                if let Ok(Some(found)) = cache.read(&slot.key, Look::Use) {
-                    return Ok(found);
-                }
-                let ticket = loop {
-                    match async_flight::board((cache.place().clone(), slot.key)) {
-                        Boarding::Owner(ticket) => break ticket,
-                        Boarding::Waiting(waiting) => {
-                            if let Some(value) = waiting.await.and_then(|bytes| encoding::decode(&bytes)) {
-                                return Ok(value);
-                            }
-                        }
-                    }
-                };
-                // Somebody may have landed between the first look and the boarding. That was no second miss.
-                if let Ok(Some(found)) = cache.read(&slot.key, Look::Peek) {
-                    return Ok(found);
-                }
-                Some(ticket)
+        match &self.place {
+            None => make.await,
+            Some((cache, slot)) if self.fresh => {
+                async_making::make(cache, slot, &self.terms, make).await.map(|(value, _)| value)
             }
-            _ => None,
-        };
-        let started = Instant::now();
-        let value = make.await?;
-        if let (Some(bytes), Some(ticket)) = (self.keep(&value, started), ticket) {
-            ticket.land(bytes);
+            Some((cache, slot)) => async_making::make_once(cache, slot, &self.terms, make).await,
         }
-        Ok(value)
-    }
-
-    /// Stores a result, and returns its bytes if it has some. What cannot be stored is of use all the same.
-    fn keep<T: Serialize + DeserializeOwned>(&self, value: &T, started: Instant) -> Option<Bytes> {
-        let (cache, slot) = self.place.as_ref()?;
-        let bytes = Bytes::from(encoding::encode(value).ok()?);
-        let _ = cache.write(slot, bytes.clone(), self.ttl, started.elapsed());
-        Some(bytes)
     }
 }

@@ -17,10 +17,40 @@ pub(crate) enum Look {
     Peek,
 }
 
+/// A value in bytes, and the facts about it.
+pub(crate) enum Found {
+    /// Shared with a store in memory.
+    #[cfg(feature = "memory")]
+    Shared(cache_memory::Hit),
+    /// Read from a store.
+    #[cfg(feature = "fs")]
+    Read(Box<EntryMeta>, Bytes),
+}
+
+impl Found {
+    pub(crate) fn meta(&self) -> &EntryMeta {
+        match self {
+            #[cfg(feature = "memory")]
+            Self::Shared(hit) => &hit.meta,
+            #[cfg(feature = "fs")]
+            Self::Read(meta, _) => meta,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &Bytes {
+        match self {
+            #[cfg(feature = "memory")]
+            Self::Shared(hit) => &hit.value,
+            #[cfg(feature = "fs")]
+            Self::Read(_, bytes) => bytes,
+        }
+    }
+}
+
 /// One place.
 pub(crate) trait Tier: Send + Sync {
     /// Returns what is under `key`, if it is whole and its time is not over.
-    fn look_up(&self, key: &Key, look: Look) -> Result<Option<Bytes>>;
+    fn look_up(&self, key: &Key, look: Look) -> Result<Option<Found>>;
 
     /// Returns whether a look-up would find something, without reading all of it.
     fn has(&self, key: &Key) -> Result<bool>;

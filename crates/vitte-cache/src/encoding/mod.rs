@@ -18,6 +18,8 @@
 //! | 1 | 16 | shape: XXH3-128 of the trace |
 //! | 17 | 8 | number of steps of the trace, little-endian: decoding another type ends after so many |
 //! | 25 | … | postcard |
+//!
+//! A cache that compresses keeps all of that as the payload of an envelope, which begins with another byte.
 
 mod de;
 mod error;
@@ -26,12 +28,15 @@ mod ser;
 mod tests;
 mod trace;
 
+use cache_core::envelope::{self, Compression, Limits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use error::EncodeError;
 use error::Problem;
 use trace::Shape;
+
+use crate::inner::MAX_VALUE_BYTES;
 
 const VERSION: u8 = 1;
 const HEADER: usize = 25;
@@ -69,8 +74,25 @@ pub(crate) fn of_key<T: Serialize + ?Sized>(part: &T) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Returns the value that `bytes` hold, or nothing if it is not certain that they hold one of this type.
+/// Returns an encoded value as it is stored: as it is, or compressed in an [envelope].
+pub(crate) fn pack(bytes: Vec<u8>, compression: Compression) -> cache_core::Result<Vec<u8>> {
+    if compression == Compression::None {
+        return Ok(bytes);
+    }
+    envelope::encode(&[], &bytes, compression).map_err(|error| cache_core::Error::Invalid(error.to_string()))
+}
+
+/// Returns the value that `bytes` hold, compressed or not, or nothing if it is not certain that they hold one of this type.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    // The first byte of an envelope is no version of a value.
+    if bytes.first() == Some(&VERSION) {
+        return decode_plain(bytes);
+    }
+    let parts = envelope::decode(bytes, Limits { metadata: 0, payload: MAX_VALUE_BYTES }).ok()?;
+    decode_plain(&parts.payload)
+}
+
+fn decode_plain<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (header, postcard) = bytes.split_first_chunk::<HEADER>()?;
     if header[0] != VERSION {
         return None;
