@@ -5,7 +5,10 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Attribute, Expr, FnArg, ItemFn, Pat, Result, ReturnType, Signature, Token};
+use syn::{
+    Attribute, Expr, FnArg, GenericParam, Generics, ItemFn, Pat, Result, ReturnType, Signature, Token,
+    WherePredicate,
+};
 
 use crate::arguments::{Arguments, Kept};
 use crate::function::Function;
@@ -131,9 +134,7 @@ impl Expansion {
             })
             .cloned()
             .collect();
-        if inputs.is_empty() {
-            signature.generics = syn::Generics::default();
-        }
+        signature.generics = of_inputs(signature.generics, &inputs);
         signature.inputs = inputs;
         let (head, path, store) = (self.head(&doc), self.path(), self.store());
         quote! {
@@ -149,7 +150,7 @@ impl Expansion {
         let visibility = &self.function.item.vis;
         quote! {
             #doc
-            #[allow(dead_code, clippy::all, clippy::pedantic)]
+            #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
             #(#attributes)*
             #visibility
         }
@@ -288,4 +289,40 @@ impl Expansion {
             quote!(__call.#method(move || #callee))
         }
     }
+}
+
+/// Returns those generic parameters that `inputs` mention, because nobody could infer the others.
+fn of_inputs(generics: Generics, inputs: &Punctuated<FnArg, Token![,]>) -> Generics {
+    let inputs = inputs.to_token_stream();
+    let name = |parameter: &GenericParam| match parameter {
+        GenericParam::Type(parameter) => Some(parameter.ident.clone()),
+        GenericParam::Const(parameter) => Some(parameter.ident.clone()),
+        GenericParam::Lifetime(_) => None,
+    };
+    let mut kept: Vec<GenericParam> = Vec::new();
+    let mut left: Vec<GenericParam> = generics.params.into_iter().collect();
+    // A bound of one that is kept may mention another one.
+    loop {
+        let bounds = quote!(#inputs #(#kept)*);
+        let is_kept =
+            |parameter: &GenericParam| name(parameter).is_none_or(|name| tokens::mention(&bounds, &name));
+        let (new, others): (Vec<_>, Vec<_>) = left.into_iter().partition(is_kept);
+        left = others;
+        if new.is_empty() {
+            break;
+        }
+        kept.extend(new);
+    }
+    let gone: Vec<Ident> = left.iter().filter_map(name).collect();
+    let mut where_clause = generics.where_clause;
+    if let Some(clause) = &mut where_clause {
+        let holds = |predicate: &WherePredicate| {
+            let predicate = predicate.to_token_stream();
+            !gone.iter().any(|name| tokens::mention(&predicate, name))
+        };
+        clause.predicates = clause.predicates.iter().filter(|predicate| holds(predicate)).cloned().collect();
+    }
+    let order = |parameter: &GenericParam| !matches!(parameter, GenericParam::Lifetime(_));
+    kept.sort_by_key(order);
+    Generics { params: kept.into_iter().collect(), where_clause, ..generics }
 }
