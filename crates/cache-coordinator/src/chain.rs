@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use crate::deletions::Deletions;
 use crate::event::{Listener, TierEvent};
 use crate::flight::Flights;
+use crate::kinds::Kinds;
 use crate::link::{Call, Link, count};
 use crate::lookup::Looked;
 use crate::promote::Promotions;
@@ -17,7 +18,7 @@ use crate::push::Pushes;
 use crate::recent::Recent;
 use crate::sending::Sending;
 use crate::slots::Slots;
-use crate::stats::Stats;
+use crate::stats::{KindStats, Stats};
 use crate::turns::Urgency;
 
 /// Questions in one call: more would not fit into a deadline, fewer would cost round trips.
@@ -46,6 +47,8 @@ pub(crate) struct Chain {
     pub(crate) promotions: Promotions,
     pub(crate) pushes: Pushes,
     pub(crate) counters: Counters,
+    /// Entries that callers stored; those found are counted by the tiers.
+    pub(crate) kinds: Kinds,
 }
 
 /// What happened to callers.
@@ -258,8 +261,19 @@ impl Chain {
     pub(crate) fn stats(&self) -> Stats {
         let Counters { hits, misses, joined, remembered, unstored } = &self.counters;
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let tiers: Vec<_> = self.links.iter().map(Link::stats).collect();
+        let mut kinds = self.kinds.stats();
+        for found in tiers.iter().flat_map(|tier| &tier.kinds) {
+            match kinds.iter_mut().find(|kind| kind.kind == found.kind) {
+                Some(kind) => kind.hits += found.hits,
+                None => kinds.push(KindStats { stored: 0, ..found.clone() }),
+            }
+        }
+        kinds.retain(|kind| kind.hits + kind.stored > 0);
+        kinds.sort_by(|a, b| a.kind.cmp(&b.kind));
         Stats {
-            tiers: self.links.iter().map(Link::stats).collect(),
+            tiers,
+            kinds,
             hits: of(hits),
             misses: of(misses),
             joined: of(joined),

@@ -21,6 +21,7 @@ use crate::deletions::Deletions;
 use crate::errands::push_all;
 use crate::event::{ChainObserver, Listener};
 use crate::flight::Flights;
+use crate::kinds::Kinds;
 use crate::link::{Call, Link};
 use crate::promote::{PromotionLimits, Promotions, promote_all};
 use crate::push::{Pushes, WriteBack};
@@ -194,6 +195,7 @@ impl CoordinatorBuilder {
             promotions: Promotions::new(self.promotions),
             pushes,
             counters: Counters::default(),
+            kinds: Kinds::default(),
         });
         let work =
             vec![runtime.spawn(promote_all(Arc::clone(&chain))), runtime.spawn(push_all(Arc::clone(&chain)))];
@@ -404,6 +406,21 @@ impl Store for Coordinator {
             }
         }
         result.map(|()| sum)
+    }
+
+    /// Waits as [`Coordinator::flush`] does, for as long as [`close`](Store::close) would, then flushes the tiers that callers
+    /// write to themselves. What has not arrived then is an error; it stays in the queue, and in the journal if there is one.
+    async fn flush(&self) -> Result<()> {
+        self.chain.ensure_open()?;
+        let Flushed { left, left_bytes } = Self::flush(self, self.close_within).await;
+        for (_, link) in self.chain.written_through() {
+            link.call(Call::new("flush", Urgency::Upload), link.store().flush()).await?;
+        }
+        if left == 0 {
+            return Ok(());
+        }
+        let why = format!("{left} writes of {left_bytes} bytes have not arrived in slower tiers and still wait");
+        Err(Error::Unavailable { store: self.chain.name.clone(), why })
     }
 
     /// Closes within the time that the builder was told; see [`Coordinator::close_within`].

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cache_core::{Entry, Error, Key, PutMode, PutOutcome, Result};
 
 use crate::chain::Chain;
+use crate::event::TierEvent;
 use crate::link::{Call, count, is_answer};
 use crate::lookup::Answer;
 use crate::push::Errand;
@@ -87,6 +88,7 @@ impl Chain {
                     stored = true;
                     put.settle(index);
                     link.shadow.remove(key);
+                    self.tell_stored(index, key, entry);
                 }
                 Ok(PutOutcome::Present) if !stored && trouble.is_none() => {
                     put.visible = false;
@@ -119,6 +121,7 @@ impl Chain {
         // What is stored and evicted at once replaces the old entry as well.
         put.visible = stored || trouble.is_some() || let_go;
         if stored {
+            self.kinds.stored(&entry.meta.kind);
             if let Some(checked) = &self.checked {
                 checked.insert(key);
             }
@@ -130,14 +133,21 @@ impl Chain {
             (true, ..) => Ok(PutOutcome::Stored),
             (false, None, Some(error)) if !let_go => Err(error),
             (false, None, None) if self.strict => Err(self.doubtful("none of its tiers is written")),
-            (false, ..) => Ok(self.let_go()),
+            (false, ..) => Ok(self.let_go(key)),
         }
     }
 
     /// An entry that no tier could take was evicted at once, as far as the caller is concerned.
-    fn let_go(&self) -> PutOutcome {
+    fn let_go(&self, key: &Key) -> PutOutcome {
         count(&self.counters.unstored);
+        self.listener.tell(|| TierEvent::Unstored { key });
         PutOutcome::Stored
+    }
+
+    fn tell_stored(&self, index: usize, key: &Key, entry: &Entry) {
+        let (link, kind) = (self.link(index), &*entry.meta.kind);
+        link.kinds.stored(kind);
+        self.listener.tell(|| TierEvent::Stored { tier: link.name(), key, kind, bytes: entry.size() });
     }
 
     /// Returns whether any tier has an entry under `key`.
@@ -151,7 +161,7 @@ impl Chain {
             }
             match self.ask(index, key, Urgency::Urgent).await {
                 Answer::Found(_) => return Ok(true),
-                Answer::Nothing => {}
+                Answer::Nothing(_) => {}
                 Answer::Unknown(error) => trouble = Some(error),
             }
         }
@@ -211,6 +221,9 @@ impl Chain {
                 Ok(removed) => {
                     existed |= removed && was_seen;
                     link.shadow.remove(key);
+                    if removed {
+                        self.listener.tell(|| TierEvent::Removed { tier: link.name(), key });
+                    }
                 }
                 Err(error) => {
                     if link.background {

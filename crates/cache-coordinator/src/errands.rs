@@ -101,7 +101,7 @@ impl Chain {
         for index in 0..tier {
             match self.ask(index, key, Urgency::Upload).await {
                 Answer::Found(entry) => return Ok(entry),
-                Answer::Nothing => {}
+                Answer::Nothing(_) => {}
                 Answer::Unknown(error) => doubt = Some(error),
             }
         }

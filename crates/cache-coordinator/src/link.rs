@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cache_core::{Clock, Error, Event, Observer, Result, Store};
 use tokio::runtime::Handle;
@@ -10,6 +10,8 @@ use tokio::runtime::Handle;
 use crate::breaker::{Breaker, Verdict};
 use crate::deadline::{Progress, within};
 use crate::event::{Listener, TierEvent};
+use crate::kinds::Kinds;
+use crate::latencies::Latencies;
 use crate::shadow::Shadow;
 use crate::signed::Signed;
 use crate::stats::TierStats;
@@ -18,6 +20,8 @@ use crate::turns::{Turns, Urgency};
 
 /// A blob on its way may take the deadline and a second for each so many bytes: 1 MB/s is a slow line.
 const BYTES_PER_SECOND: u64 = 1_000_000;
+/// Of a tier in memory, one call of so many is measured. A prime, so that calls that follow a pattern have their turn.
+const SAMPLED: u64 = 61;
 
 /// A tier, with what is known of it.
 #[derive(Debug)]
@@ -28,6 +32,11 @@ pub(crate) struct Link {
     /// Keys for which it is not read.
     pub(crate) shadow: Shadow,
     pub(crate) counters: Counters,
+    /// Entries found and stored here.
+    pub(crate) kinds: Kinds,
+    latencies: Latencies,
+    /// Whether only some of the calls are measured.
+    sampled: bool,
     breaker: Breaker,
     turns: Arc<Turns>,
     runtime: Handle,
@@ -53,7 +62,6 @@ impl Observer for Refused {
 /// What happened to the calls.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) hits: AtomicU64,
     pub(crate) misses: AtomicU64,
     pub(crate) answers: AtomicU64,
     pub(crate) failures: AtomicU64,
@@ -107,6 +115,12 @@ impl Link {
             turns: Turns::new(tier.concurrency, tier.weights),
             shadow: Shadow::default(),
             counters: Counters::default(),
+            kinds: Kinds::default(),
+            latencies: Latencies::default(),
+            sampled: {
+                let store = tier.store.capabilities();
+                store.local && !store.persistent
+            },
             tier,
             background,
             runtime,
@@ -149,6 +163,7 @@ impl Link {
         if !self.breaker.allows() {
             return Err(self.refuse(call, &self.counters.skipped, "it failed a moment ago, and has a rest"));
         }
+        let began = self.is_measured().then(Instant::now);
         let limit = self.tier.deadline.saturating_add(Duration::from_secs(call.bytes / BYTES_PER_SECOND));
         let Some(turn) = within(&self.runtime, limit, None, self.turns.next(call.urgency)).await else {
             return Err(self.refuse(call, &self.counters.busy, "too many calls wait for it"));
@@ -159,6 +174,11 @@ impl Link {
         };
         let done = within(&self.runtime, limit, call.progress, work).await;
         drop(turn);
+        if let Some(began) = began {
+            let took = began.elapsed();
+            self.latencies.record(call.operation, took);
+            self.listener.tell(|| TierEvent::Called { tier: self.name(), operation: call.operation, took });
+        }
         let blameless = call.progress.is_some_and(Progress::has_failed);
         let verdict = match &done {
             None => Verdict::TimedOut,
@@ -180,6 +200,13 @@ impl Link {
                 answer
             }
         }
+    }
+
+    fn is_measured(&self) -> bool {
+        // The number of calls so far is counted anyway.
+        !self.sampled
+            || self.listener.is_heard()
+            || self.counters.answers.load(Ordering::Relaxed).is_multiple_of(SAMPLED)
     }
 
     /// Waits for `next`, a piece of a body that this tier gives, for as long as a call may take.
@@ -215,23 +242,14 @@ impl Link {
     }
 
     pub(crate) fn stats(&self) -> TierStats {
-        let Counters {
-            hits,
-            misses,
-            answers,
-            failures,
-            timeouts,
-            skipped,
-            busy,
-            corrupt,
-            incomplete,
-            promoted,
-        } = &self.counters;
+        let Counters { misses, answers, failures, timeouts, skipped, busy, corrupt, incomplete, promoted } =
+            &self.counters;
+        let kinds = self.kinds.stats();
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         TierStats {
             name: self.name().to_owned(),
             breaker: self.breaker.state(),
-            hits: of(hits),
+            hits: kinds.iter().map(|kind| kind.hits).sum(),
             misses: of(misses),
             answers: of(answers),
             failures: of(failures),
@@ -243,6 +261,8 @@ impl Link {
             promoted: of(promoted),
             refused: self.signed.as_ref().map(|signed| signed.refusals()).unwrap_or_default(),
             outdated: self.shadow.len() as u64,
+            kinds,
+            latencies: self.latencies.stats(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cache_core::{Digest, Entry, Error, Key, Result};
 
 use crate::chain::{BATCH, Chain};
-use crate::event::TierEvent;
+use crate::event::{Absence, TierEvent};
 use crate::link::{Call, count};
 use crate::slots::Hold;
 use crate::turns::Urgency;
@@ -17,6 +17,8 @@ pub(crate) struct Looked {
     pub(crate) entry: Option<Entry>,
     /// What a tier that could not answer said. A miss is certain only without it.
     trouble: Option<Arc<str>>,
+    /// Why there is nothing, if there is nothing.
+    reason: Absence,
 }
 
 /// What one tier says.
@@ -24,13 +26,19 @@ pub(crate) struct Looked {
 pub(crate) enum Answer {
     Found(Entry),
     /// It has nothing, or nothing that counts.
-    Nothing,
+    Nothing(Absence),
     Unknown(Error),
 }
 
 impl Looked {
     fn doubt(&mut self, error: &Error) {
         self.trouble.get_or_insert_with(|| error.to_string().into());
+        self.reason = Absence::Failed;
+    }
+
+    /// Takes notice of why one more tier has nothing.
+    fn without(&mut self, reason: Absence) {
+        self.reason = self.reason.max(reason);
     }
 }
 
@@ -51,7 +59,7 @@ impl Chain {
                     self.revalidate(key, &entry, 0);
                     return Ok(Some(entry));
                 }
-                Answer::Nothing => {}
+                Answer::Nothing(reason) => looked.without(reason),
                 Answer::Unknown(error) => looked.doubt(&error),
             }
         }
@@ -60,6 +68,7 @@ impl Chain {
         }
         if self.absent.contains(key) {
             count(&self.counters.remembered);
+            looked.without(Absence::Remembered);
             return self.conclude(key, looked);
         }
         let certain = looked.trouble.is_none();
@@ -67,9 +76,11 @@ impl Chain {
         if !led {
             count(&self.counters.joined);
         }
+        let reason = looked.reason.max(found.reason);
         if found.entry.is_some() || looked.trouble.is_none() {
             looked = found;
         }
+        looked.reason = reason;
         self.conclude(key, looked)
     }
 
@@ -79,7 +90,8 @@ impl Chain {
             return Ok(Some(entry));
         }
         count(&self.counters.misses);
-        self.listener.tell(|| TierEvent::Miss { key, certain: looked.trouble.is_none() });
+        let (certain, reason) = (looked.trouble.is_none(), looked.reason);
+        self.listener.tell(|| TierEvent::Miss { key, certain, reason });
         match looked.trouble {
             Some(why) if self.strict => Err(self.doubtful(&why)),
             _ => Ok(None),
@@ -100,9 +112,9 @@ impl Chain {
                 Answer::Found(entry) => {
                     self.promote_entry(key, &entry, index, hold, writes);
                     self.revalidate(key, &entry, index);
-                    return Looked { entry: Some(entry), trouble: None };
+                    return Looked { entry: Some(entry), ..Looked::default() };
                 }
-                Answer::Nothing => {}
+                Answer::Nothing(reason) => looked.without(reason),
                 Answer::Unknown(error) => looked.doubt(&error),
             }
         }
@@ -115,34 +127,50 @@ impl Chain {
     /// Asks one tier.
     pub(crate) async fn ask(&self, index: usize, key: &Key, urgency: Urgency) -> Answer {
         let link = self.link(index);
-        if !link.tier.read || link.shadow.contains(key) {
-            return Answer::Nothing;
+        if !link.tier.read {
+            return Answer::Nothing(Absence::Absent);
         }
-        let found = match link.call(Call::new("get", urgency), link.store().get(key)).await {
-            Ok(found) => found,
-            Err(error) => return Answer::Unknown(error),
-        };
-        let counts = |entry: &Entry| !entry.meta.is_expired(self.clock.now());
         // Uploads ask as well, and are nobody's hits.
         let counted = urgency != Urgency::Upload;
-        let Some(entry) = found.filter(counts) else {
+        let pass = |reason| {
             if counted {
-                count(&link.counters.misses);
+                self.listener.tell(|| TierEvent::Passed { tier: link.name(), key, reason });
             }
-            return Answer::Nothing;
+            Answer::Nothing(reason)
+        };
+        if link.shadow.contains(key) {
+            return pass(Absence::Outdated);
+        }
+        let entry = match link.call(Call::new("get", urgency), link.store().get(key)).await {
+            Ok(Some(entry)) if !entry.meta.is_expired(self.clock.now()) => entry,
+            Ok(found) => {
+                if counted {
+                    count(&link.counters.misses);
+                }
+                return pass(if found.is_some() { Absence::Expired } else { Absence::Absent });
+            }
+            Err(error) => {
+                let _ = pass(Absence::Failed);
+                return Answer::Unknown(error);
+            }
         };
         if link.tier.verify {
             let blobs = entry.blobs().map(|(digest, _)| *digest).collect();
             if let Some(digest) = self.nowhere(blobs, urgency).await {
                 self.incomplete(index, key, &digest);
-                return Answer::Nothing;
+                return pass(Absence::Incomplete);
             }
         }
         if counted {
-            count(&link.counters.hits);
-            self.listener.tell(|| TierEvent::Hit { tier: link.name(), key });
+            self.hit(index, key, &entry);
         }
         Answer::Found(entry)
+    }
+
+    fn hit(&self, index: usize, key: &Key, entry: &Entry) {
+        let link = self.link(index);
+        link.kinds.hit(&entry.meta.kind);
+        self.listener.tell(|| TierEvent::Hit { tier: link.name(), key, kind: &entry.meta.kind });
     }
 
     fn incomplete(&self, index: usize, key: &Key, digest: &Digest) {
@@ -158,7 +186,8 @@ impl Chain {
         urgency: Urgency,
     ) -> Result<Vec<Option<Entry>>> {
         self.ensure_open()?;
-        let mut batch = Batch { keys, found: vec![None; keys.len()], looked: Looked::default() };
+        let (found, reasons) = (vec![None; keys.len()], vec![Absence::Absent; keys.len()]);
+        let mut batch = Batch { keys, found, reasons, trouble: None };
         let mut holds: Vec<Option<(Hold, u64)>> = Vec::new();
         let direct = self.links.first().is_some_and(|first| first.store().capabilities().local);
         for (index, _) in self.readable() {
@@ -171,6 +200,7 @@ impl Chain {
                     if holds[place].is_some() && self.absent.contains(key) {
                         count(&self.counters.remembered);
                         holds[place] = None;
+                        batch.without(place, Absence::Remembered);
                     }
                 }
             }
@@ -188,24 +218,25 @@ impl Chain {
         }
         for (place, hold) in holds.iter().enumerate() {
             if let Some((hold, writes)) = hold
-                && batch.looked.trouble.is_none()
+                && batch.trouble.is_none()
                 && hold.writes() == *writes
             {
                 self.absent.insert(&keys[place]);
             }
         }
-        let Batch { found, looked, .. } = batch;
+        let Batch { found, reasons, trouble, .. } = batch;
         let mut missed = false;
-        for (key, found) in keys.iter().zip(&found) {
+        for ((key, found), reason) in keys.iter().zip(&found).zip(reasons) {
             if found.is_some() {
                 count(&self.counters.hits);
             } else {
                 missed = true;
                 count(&self.counters.misses);
-                self.listener.tell(|| TierEvent::Miss { key, certain: looked.trouble.is_none() });
+                let certain = trouble.is_none();
+                self.listener.tell(|| TierEvent::Miss { key, certain, reason });
             }
         }
-        match looked.trouble {
+        match trouble {
             Some(why) if self.strict && missed => Err(self.doubtful(&why)),
             _ => Ok(found),
         }
@@ -227,8 +258,9 @@ impl Chain {
         urgency: Urgency,
     ) -> Vec<usize> {
         let link = self.link(index);
-        let places: Vec<usize> =
-            places.iter().copied().filter(|place| !link.shadow.contains(&batch.keys[*place])).collect();
+        let (outdated, places): (Vec<usize>, Vec<usize>) =
+            places.iter().partition(|place| link.shadow.contains(&batch.keys[**place]));
+        self.pass(index, batch, &outdated, Absence::Outdated);
         let mut hits = Vec::new();
         for some in places.chunks(BATCH) {
             let asked: Vec<Key> = some.iter().map(|place| batch.keys[*place]).collect();
@@ -239,21 +271,25 @@ impl Chain {
                     let why = format!("it gave {} answers to {} questions", answers.len(), asked.len());
                     let error = Error::Unavailable { store: link.name().to_owned(), why };
                     self.blame(index, "get_many", &error);
-                    batch.looked.doubt(&error);
+                    batch.doubt(&error);
+                    self.pass(index, batch, some, Absence::Failed);
                     continue;
                 }
                 Err(error) => {
-                    batch.looked.doubt(&error);
+                    batch.doubt(&error);
+                    self.pass(index, batch, some, Absence::Failed);
                     continue;
                 }
             };
             let now = self.clock.now();
             for (place, entry) in some.iter().zip(answers) {
+                let reason = if entry.is_some() { Absence::Expired } else { Absence::Absent };
                 batch.found[*place] = entry.filter(|entry| !entry.meta.is_expired(now));
                 if batch.found[*place].is_some() {
                     hits.push(*place);
                 } else {
                     count(&link.counters.misses);
+                    self.pass(index, batch, &[*place], reason);
                 }
             }
         }
@@ -261,10 +297,20 @@ impl Chain {
             self.drop_incomplete(index, batch, &mut hits, urgency).await;
         }
         for hit in &hits {
-            count(&link.counters.hits);
-            self.listener.tell(|| TierEvent::Hit { tier: link.name(), key: &batch.keys[*hit] });
+            if let Some(entry) = &batch.found[*hit] {
+                self.hit(index, &batch.keys[*hit], entry);
+            }
         }
         hits
+    }
+
+    /// Takes notice that a tier did not give what is at `places`.
+    fn pass(&self, index: usize, batch: &mut Batch<'_>, places: &[usize], reason: Absence) {
+        for place in places {
+            batch.without(*place, reason);
+            let key = &batch.keys[*place];
+            self.listener.tell(|| TierEvent::Passed { tier: self.link(index).name(), key, reason });
+        }
     }
 
     /// Takes back those of `hits` that name a blob which is in no tier.
@@ -286,6 +332,7 @@ impl Chain {
             missing = self.missing_in(other, missing, urgency).await.0;
         }
         let missing: HashSet<Digest> = missing.into_iter().collect();
+        let mut lost = Vec::new();
         hits.retain(|hit| {
             let entry = batch.found[*hit].as_ref();
             let gone = entry
@@ -294,9 +341,11 @@ impl Chain {
             if let Some(digest) = gone {
                 self.incomplete(index, &batch.keys[*hit], &digest);
                 batch.found[*hit] = None;
+                lost.push(*hit);
             }
             gone.is_none()
         });
+        self.pass(index, batch, &lost, Absence::Incomplete);
     }
 }
 
@@ -304,5 +353,18 @@ impl Chain {
 struct Batch<'a> {
     keys: &'a [Key],
     found: Vec<Option<Entry>>,
-    looked: Looked,
+    /// Why there is nothing at a place, if there is nothing.
+    reasons: Vec<Absence>,
+    /// What a tier that could not answer said. A miss is certain only without it.
+    trouble: Option<Arc<str>>,
+}
+
+impl Batch<'_> {
+    fn doubt(&mut self, error: &Error) {
+        self.trouble.get_or_insert_with(|| error.to_string().into());
+    }
+
+    fn without(&mut self, place: usize, reason: Absence) {
+        self.reasons[place] = self.reasons[place].max(reason);
+    }
 }

@@ -1,6 +1,6 @@
 //! What a chain has done so far, in numbers.
 
-use crate::{BreakerState, Refusals};
+use crate::{BreakerState, Histogram, Refusals};
 
 /// Numbers of a chain since it was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Stats {
     pub remembered: u64,
     /// Writes that no tier could take although nothing was wrong with them; to callers, they were evicted at once.
     pub unstored: u64,
+    /// Entries by their kinds: found in any tier, and stored by callers. Sorted by name.
+    pub kinds: Vec<KindStats>,
     /// Copies from slower tiers into faster ones.
     pub promotions: PromotionStats,
     /// The write-back queue.
@@ -57,6 +59,69 @@ pub struct TierStats {
     /// Keys for which it is not read, because something newer was stored that it does not have. At most 65,536 are
     /// counted.
     pub outdated: u64,
+    /// Entries by their kinds: found here, and stored here by callers. Sorted by name.
+    pub kinds: Vec<KindStats>,
+    /// How long the calls took, for each operation that was called.
+    pub latencies: Vec<Latency>,
+}
+
+/// Numbers of the entries of one kind. The first 16 kinds have their own; all further ones are `other`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KindStats {
+    /// The kind.
+    pub kind: String,
+    /// Entries found.
+    pub hits: u64,
+    /// Entries that callers stored.
+    pub stored: u64,
+}
+
+/// How long one operation of a tier took.
+///
+/// Of a tier in memory one call of 61 is measured, as reading the clock twice takes as long as a good part of a hit; of
+/// all others, and while somebody [listens](crate::ChainObserver), every call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Latency {
+    /// The method of [`Store`](cache_core::Store), such as `get`.
+    pub operation: &'static str,
+    /// What the calls took, waiting for their turn included. Of a blob that is read, up to its first piece.
+    pub times: Histogram,
+}
+
+impl Stats {
+    /// Returns the part of all look-ups that found an entry, from 0 to 1; nothing if there were none.
+    pub fn hit_ratio(&self) -> Option<f64> {
+        ratio(self.hits, self.misses)
+    }
+}
+
+impl TierStats {
+    /// Returns the part of the look-ups that came here which found an entry, from 0 to 1; nothing if none came.
+    pub fn hit_ratio(&self) -> Option<f64> {
+        ratio(self.hits, self.misses)
+    }
+
+    /// Returns how long the calls of `operation` took, if there were any.
+    pub fn latency(&self, operation: &str) -> Option<&Histogram> {
+        self.latencies.iter().find(|latency| latency.operation == operation).map(|latency| &latency.times)
+    }
+}
+
+impl KindStats {
+    /// Returns the part of what was wanted that was found, from 0 to 1; nothing if nothing was wanted.
+    ///
+    /// A key does not say of which kind the entry would be, so a miss counts when what was missing is made and stored.
+    pub fn hit_ratio(&self) -> Option<f64> {
+        ratio(self.hits, self.stored)
+    }
+}
+
+/// Returns the part that `hits` are of both.
+pub(crate) fn ratio(hits: u64, others: u64) -> Option<f64> {
+    let all = hits.saturating_add(others);
+    (all > 0).then(|| hits as f64 / all as f64)
 }
 
 /// Numbers of the copies into faster tiers.

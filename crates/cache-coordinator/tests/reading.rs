@@ -270,7 +270,7 @@ async fn entries_without_their_blobs_are_misses() {
         let expected = denies.then(|| hollow.clone());
         assert_eq!(chain.get(&key(1)).await.unwrap(), expected);
         assert_eq!(chain.get_many(&[key(1)]).await.unwrap(), [expected]);
-        assert_eq!(notes.count("Incomplete"), usize::from(!denies));
+        assert_eq!(notes.count("Incomplete {"), usize::from(!denies));
         // Whatever it says, there are no bytes, and no copy of the entry is made.
         assert_eq!(read(&chain, &blobs[0].0, None).await.unwrap(), None);
         settle(&chain).await;
