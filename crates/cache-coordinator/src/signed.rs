@@ -342,6 +342,10 @@ impl Store for Signed {
         self.inner.gc().await
     }
 
+    async fn flush(&self) -> Result<()> {
+        self.inner.flush().await
+    }
+
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }

@@ -101,6 +101,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// If the store cannot be read or refuses. What was removed before stays removed.
     async fn gc(&self) -> Result<Collected>;
 
+    /// Waits until everything that was acknowledged has arrived wherever it has to, also what a store sends elsewhere in the
+    /// background. Flushing twice is fine, and a store that is dropped without it has lost nothing that it acknowledged for
+    /// itself.
+    ///
+    /// # Errors
+    /// If something has not arrived after as long as the store waits.
+    async fn flush(&self) -> Result<()>;
+
     /// Finishes what is under way and lets go of all resources. Closing twice is fine.
     ///
     /// # Errors

@@ -157,6 +157,11 @@ impl Store for FsStore {
         self.run(true, |store| FsStore::gc(store, false)).await
     }
 
+    /// There is nothing to wait for: what was acknowledged is in its place.
+    async fn flush(&self) -> Result<()> {
+        self.ensure_open()
+    }
+
     /// There is nothing to finish: what was acknowledged is in its place. Clones of the store are closed as well, for
     /// users of this trait.
     async fn close(&self) -> Result<()> {

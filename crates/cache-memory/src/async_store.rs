@@ -74,6 +74,11 @@ impl Store for MemoryStore {
         MemoryStore::gc(self)
     }
 
+    /// There is nothing to wait for.
+    async fn flush(&self) -> Result<()> {
+        self.0.ensure_open()
+    }
+
     async fn close(&self) -> Result<()> {
         MemoryStore::close(self);
         Ok(())

@@ -33,6 +33,7 @@ pub enum Operation {
     Write,
     Delete,
     Gc,
+    Flush,
     Close,
 }
 
@@ -51,7 +52,7 @@ pub enum Fault {
     Flip(u64),
     /// The content read or written, or the value got, ends after this many bytes as if that were all.
     Truncate(u64),
-    /// A write, put, remove, delete, collection or close says that it is done and does nothing.
+    /// A write, put, remove, delete, collection, flush or close says that it is done and does nothing.
     Drop,
 }
 
@@ -318,6 +319,14 @@ impl<S: Store> Store for FaultStore<S> {
             return Ok(Collected::default());
         }
         answer(fault.as_ref(), self.inner.gc().await)
+    }
+
+    async fn flush(&self) -> Result<()> {
+        let fault = self.disturb(Operation::Flush).await?;
+        if matches!(fault, Some(Fault::Drop)) {
+            return Ok(());
+        }
+        answer(fault.as_ref(), self.inner.flush().await)
     }
 
     async fn close(&self) -> Result<()> {

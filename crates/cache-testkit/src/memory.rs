@@ -231,6 +231,10 @@ impl Store for MemoryStore {
         .await
     }
 
+    async fn flush(&self) -> Result<()> {
+        self.step(|_| Ok(())).await
+    }
+
     async fn close(&self) -> Result<()> {
         lock(&self.maps).closed = true;
         Ok(())

@@ -60,6 +60,7 @@ enum Defect {
     CollectsNothing,
     CollectsTheYoung,
     // The end
+    FlushesOnce,
     ClosesOnce,
     WorksAfterClose,
     PanicsAfterClose,
@@ -73,6 +74,7 @@ struct Broken {
     partial: Mutex<BTreeMap<Digest, Bytes>>,
     /// The blobs that somebody began to write.
     written: Mutex<Vec<Digest>>,
+    flushed: Mutex<bool>,
     closed: Mutex<bool>,
 }
 
@@ -84,6 +86,7 @@ impl Broken {
             entries: Mutex::default(),
             partial: Mutex::default(),
             written: Mutex::default(),
+            flushed: Mutex::default(),
             closed: Mutex::default(),
         }
     }
@@ -313,6 +316,14 @@ impl Store for Broken {
         }
     }
 
+    async fn flush(&self) -> Result<()> {
+        let again = std::mem::replace(&mut *self.flushed.lock().unwrap(), true);
+        if self.is(Defect::FlushesOnce) && again {
+            return Err(Error::Invalid("it was flushed before".to_owned()));
+        }
+        self.inner.flush().await
+    }
+
     async fn close(&self) -> Result<()> {
         let again = std::mem::replace(&mut *self.closed.lock().unwrap(), true);
         match self.defect {
@@ -382,6 +393,7 @@ catches! {
     a_collection_that_takes_named_blobs: CollectsNamedBlobs by collected_entries;
     a_collection_that_takes_nothing: CollectsNothing by collected_unreferenced;
     a_collection_that_takes_the_young: CollectsTheYoung by collected_entries;
+    flushing_once_only: FlushesOnce by flushed_twice;
     closing_once_only: ClosesOnce by closed_twice;
     working_after_close: WorksAfterClose by used_after_close;
 }

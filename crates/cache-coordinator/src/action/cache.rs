@@ -188,6 +188,29 @@ impl ActionCache {
         Ok(actions)
     }
 
+    /// Waits until everything recorded has arrived in all tiers of the store. What [`record`](Self::record) acknowledged is in
+    /// the store already, and dropping the cache without this loses none of it.
+    ///
+    /// # Errors
+    /// As [`flush`](Store::flush) of the store.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the wait.
+    pub async fn flush(&self) -> Result<()> {
+        self.ledger.store.flush().await
+    }
+
+    /// Closes the store, for all who share it. Afterwards, everything is a miss. Closing twice is fine.
+    ///
+    /// # Errors
+    /// As [`close`](Store::close) of the store.
+    ///
+    /// # Cancel safety
+    /// Close again to do the rest.
+    pub async fn close(&self) -> Result<()> {
+        self.ledger.store.close().await
+    }
+
     /// Returns what was done so far.
     pub fn stats(&self) -> RecordStats {
         self.counters.stats()

@@ -202,6 +202,10 @@ impl Store for Hollow {
         Ok(Collected::default())
     }
 
+    async fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
     async fn close(&self) -> Result<()> {
         Ok(())
     }
@@ -267,6 +271,10 @@ impl Store for Breaking {
 
     async fn gc(&self) -> Result<Collected> {
         Ok(Collected::default())
+    }
+
+    async fn flush(&self) -> Result<()> {
+        Ok(())
     }
 
     async fn close(&self) -> Result<()> {
@@ -386,6 +394,10 @@ impl Store for Small {
 
     async fn gc(&self) -> Result<Collected> {
         self.0.gc().await
+    }
+
+    async fn flush(&self) -> Result<()> {
+        self.0.flush().await
     }
 
     async fn close(&self) -> Result<()> {

@@ -2,9 +2,28 @@
 
 use cache_core::{HashFunction, ListFilter, PutMode};
 
-use super::samples::{blob, body, entry, key, put};
+use super::samples::{blob, body, ensure_blob, ensure_entry, entry, entry_with, key, put};
 use super::{Outcome, Suite, ensure};
 use crate::bodies::content;
+
+/// Checks that flushing an empty store, one with entries, and twice is fine and takes nothing away.
+///
+/// # Errors
+/// Where the store does not keep the contract.
+///
+/// # Cancel safety
+/// Dropping the future ends the check.
+pub async fn flushed_twice(suite: &Suite) -> Outcome {
+    let store = suite.store().await;
+    store.flush().await?;
+    let (digest, content) = blob(&*store, HashFunction::Blake3, 1, 100).await?;
+    let there = entry_with("there", &[(digest, 100)])?;
+    put(&*store, &key(1), &there).await?;
+    store.flush().await?;
+    store.flush().await?;
+    ensure_entry(store.get(&key(1)).await?.as_ref(), &there)?;
+    ensure_blob(&*store, &digest, &content).await
+}
 
 /// Checks that closing twice is fine.
 ///
@@ -44,6 +63,7 @@ pub async fn used_after_close(suite: &Suite) -> Outcome {
         ("write", store.write(&cache_core::Digest::blake3(&other), 100, body(&other)).await.is_err()),
         ("delete", store.delete(&digest).await.is_err()),
         ("gc", store.gc().await.is_err()),
+        ("flush", store.flush().await.is_err()),
     ];
     for (operation, refused) in answers {
         ensure!(refused, "{operation} succeeds on a closed store");

@@ -42,7 +42,7 @@ pub use entries::{
     entry_values,
 };
 pub use gc::{collected_entries, collected_unreferenced, collecting_while_writing};
-pub use lifecycle::{closed_twice, used_after_close};
+pub use lifecycle::{closed_twice, flushed_twice, used_after_close};
 pub use listing::{list_filters, list_pages, list_while_writing};
 pub use refusals::{abandoned_write, digest_mismatch, incomplete_entry, length_mismatch};
 
@@ -188,6 +188,7 @@ checks![
     cancelled_write,
     cancelled_delete,
     cancelled_reads,
+    flushed_twice,
     closed_twice,
     used_after_close,
     blob_of_200_mib,
