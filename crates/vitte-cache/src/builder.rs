@@ -55,7 +55,7 @@ pub struct CacheBuilder {
     policy: Option<Policy>,
     compression: Compression,
     #[cfg(feature = "fs")]
-    seal: Seal,
+    ring: Option<Keyring>,
     observers: Observers,
     clock: Arc<dyn Clock>,
 }
@@ -104,7 +104,7 @@ impl CacheBuilder {
             policy: None,
             compression: Compression::None,
             #[cfg(feature = "fs")]
-            seal: Seal::default(),
+            ring: None,
             observers: Observers::default(),
             clock: Arc::new(SystemClock),
         }
@@ -173,7 +173,8 @@ impl CacheBuilder {
     }
 
     /// Signs what is put, and refuses what is not signed by a key of `ring`: it is a miss. For a directory that others may
-    /// write to. In memory there is nobody else, and nothing is signed.
+    /// write to. Values that are given no end last 30 days. Caches with different keys share a directory without seeing or
+    /// replacing each other's values. In memory there is nobody else, and nothing is signed.
     ///
     /// ```
     /// use vitte_cache::Cache;
@@ -192,7 +193,7 @@ impl CacheBuilder {
     /// ```
     #[cfg(feature = "fs")]
     pub fn signing(mut self, ring: Keyring) -> Self {
-        self.seal = Seal(Some(Arc::new(ring)));
+        self.ring = Some(ring);
         self
     }
 
@@ -279,8 +280,10 @@ impl CacheBuilder {
             options.policy = Some(self.limits.over(policy));
         }
         let store = FsStore::open(dir, options)?;
-        let (place, default_ttl) = (Place::on_disk(store.dir()), store.policy().default_ttl);
-        let disk = crate::disk::Disk { store, read_only: self.read_only, seal: self.seal.clone() };
+        let place = Place::on_disk(store.dir());
+        let default_ttl = self.lifetime(store.policy());
+        let seal = Seal { ring: self.ring.clone(), observers: self.observers.clone() };
+        let disk = crate::disk::Disk { store, read_only: self.read_only, seal };
         #[cfg(feature = "memory")]
         if let Some(bytes) = self.copies {
             let copies = self.memory(Policy { max_bytes: Some(bytes), ..Policy::unlimited() });
@@ -288,6 +291,13 @@ impl CacheBuilder {
             return Ok(self.cache(Box::new(tier), place, namespace, default_ttl));
         }
         Ok(self.cache(Box::new(disk), place, namespace, default_ttl))
+    }
+
+    /// Returns how long values last by default. Signed ones have an end, which bounds for how long somebody who may write
+    /// to the directory can put an old one in the place of a new one.
+    #[cfg(feature = "fs")]
+    fn lifetime(&self, policy: &Policy) -> Option<Duration> {
+        policy.default_ttl.or(self.ring.is_some().then_some(Policy::DEFAULT_MAX_AGE))
     }
 
     fn cache(

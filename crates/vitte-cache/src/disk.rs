@@ -1,7 +1,7 @@
 //! Values on a disk.
 
 use bytes::Bytes;
-use cache_core::{Entry, EntryMeta, Key, ListFilter, PutMode};
+use cache_core::{Entry, EntryMeta, Key, ListFilter, MissReason, PutMode};
 use cache_fs::{FsStore, Lookup};
 
 use crate::inner::MAX_VALUE_BYTES;
@@ -26,14 +26,20 @@ impl Disk {
     }
 
     fn entry(&self, key: &Key, look: Look) -> Result<Option<Entry>> {
-        let found = match look {
-            Look::Use => self.store.get(key)?,
-            Look::Peek => self.store.peek(key)?,
-        };
-        Ok(match found {
-            Lookup::Hit(entry) => Some(entry).filter(|entry| self.seal.vouches(key, entry)),
-            Lookup::Miss(_) => None,
-        })
+        for address in self.seal.addresses(key) {
+            let found = match look {
+                Look::Use => self.store.get(&address.key)?,
+                Look::Peek => self.store.peek(&address.key)?,
+            };
+            let Lookup::Hit(entry) = found else { continue };
+            match self.seal.flaw(key, address, &entry) {
+                None => return Ok(Some(entry)),
+                // It will be found forged again, if it cannot be removed.
+                Some(MissReason::Forged) if !self.read_only => drop(self.store.remove(&address.key)),
+                Some(_) => {}
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -60,16 +66,35 @@ impl Tier for Disk {
             layout::blob(meta, store.write_blob(&bytes)?, bytes.len() as u64)?
         };
         self.seal.sign(key, &mut entry)?;
-        let _ = store.put(key, &entry, PutMode::Overwrite)?;
+        for (number, address) in self.seal.addresses(key).enumerate() {
+            if number == 0 {
+                let _ = store.put(&address.key, &entry, PutMode::Overwrite)?;
+            } else {
+                // What was replaced must not come back when the new one ends.
+                store.remove(&address.key)?;
+            }
+        }
         Ok(())
     }
 
     fn remove(&self, key: &Key) -> Result<bool> {
-        Ok(self.writable()?.remove(key)?)
+        let store = self.writable()?;
+        // What nobody vouches for goes as well, and was not there.
+        let counts = self.seal.ring.is_none() || self.has(key)?;
+        let mut removed = false;
+        for address in self.seal.addresses(key) {
+            removed |= store.remove(&address.key)?;
+        }
+        Ok(removed && counts)
     }
 
     fn clear(&self, filter: &ListFilter, name: Option<&str>) -> Result<u64> {
         let store = self.writable()?;
-        tier::clear(name, |after, limit| store.list(filter, after, limit), |key| self.remove(key))
+        let list = |after: Option<&str>, limit| {
+            let mut page = store.list(filter, after, limit)?;
+            page.items.retain(|item| self.seal.is_ours(item));
+            Ok(page)
+        };
+        tier::clear(name, list, |address| Ok(store.remove(address)?))
     }
 }
