@@ -230,6 +230,11 @@ fn keys_are_replaced_without_a_miss_and_nothing_old_comes_back() {
     assert_eq!(get(&both, key(1)), None);
     assert_eq!(get(&world.signed(ring(2), Unsigned::Refuse), key(2)), None);
     assert_eq!(get(&both, key(2)).as_deref(), Some("kept"));
+    // A right entry, moved to the place of the other key: it would be listed under a wrong one.
+    let kept = block_on(both.get(&key(2))).unwrap().unwrap();
+    put(&*world.below, secret(2).id().address(&key(2)), &kept);
+    assert_eq!(get(&both, key(2)).as_deref(), Some("kept"));
+    assert_eq!((listed(&both), both.refusals().forged), (vec![key(2)], 1));
     assert!(block_on(both.remove(&key(2))).unwrap());
     assert_eq!(get(&both, key(2)), None);
 }
