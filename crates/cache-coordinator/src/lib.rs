@@ -72,6 +72,7 @@ mod blobs;
 mod breaker;
 mod chain;
 mod cleaner;
+mod clear;
 mod collect;
 mod coordinator;
 mod deadline;
