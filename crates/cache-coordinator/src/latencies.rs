@@ -6,10 +6,10 @@ use crate::histogram::Times;
 use crate::stats::Latency;
 
 /// The operations that are measured.
-const OPERATIONS: [&str; 9] =
-    ["get", "get_many", "put", "remove", "list", "missing", "read", "write", "delete"];
+const OPERATIONS: [&str; 10] =
+    ["get", "get_many", "put", "remove", "list", "missing", "read", "write", "delete", "flush"];
 
-/// A histogram for each operation: nine kilobytes for a tier, whatever happens to it.
+/// A histogram for each operation: ten kilobytes for a tier, whatever happens to it.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies([Times; OPERATIONS.len()]);
 
