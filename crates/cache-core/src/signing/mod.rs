@@ -23,9 +23,11 @@
 
 mod key;
 mod keyring;
+mod source;
 
 pub use key::{KeyId, ParseSigningKeyError, SigningKey};
 pub use keyring::Keyring;
+pub use source::ParseKeyringError;
 
 use std::fmt;
 

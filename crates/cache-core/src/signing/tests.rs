@@ -43,9 +43,11 @@ fn each_standing_has_its_cause() {
 
 #[test]
 fn nothing_of_an_entry_can_be_changed() {
+    type Change = (&'static str, fn(&mut Entry));
+
     let ring = Keyring::new(secret(1));
     let entry = signed(&ring, &key(1), sample());
-    let changes: [(&str, fn(&mut Entry)); 13] = [
+    let changes: [Change; 13] = [
         ("namespace", |entry| entry.meta.namespace = Namespace::new("other").unwrap()),
         ("kind", |entry| entry.meta.kind.push('x')),
         ("name", |entry| entry.meta.name.clear()),
