@@ -19,7 +19,7 @@ use crate::chain::{Chain, Counters, Unstored};
 use crate::deadline::within;
 use crate::deletions::Deletions;
 use crate::errands::push_all;
-use crate::event::{ChainObserver, Listener};
+use crate::event::{ChainObserver, Listener, TierEvent};
 use crate::flight::Flights;
 use crate::kinds::Kinds;
 use crate::link::{Call, Link};
@@ -30,6 +30,7 @@ use crate::signed::Unsigned;
 use crate::slots::Slots;
 use crate::stats::Stats;
 use crate::tier::Tier;
+use crate::usage::Usage;
 use crate::turns::Urgency;
 
 /// Describes a [`Coordinator`]; made by [`Coordinator::builder`].
@@ -46,6 +47,7 @@ pub struct CoordinatorBuilder {
     revalidate_after: Option<Duration>,
     promotions: PromotionLimits,
     write_back: WriteBack,
+    usage: Option<PathBuf>,
     close_within: Duration,
     runtime: Option<Handle>,
     signing: Option<(Keyring, Unsigned)>,
@@ -125,6 +127,14 @@ impl CoordinatorBuilder {
         self.write_back.journal = Some(directory.into());
         self
     }
+    /// Has the keys of entries that are found or stored written down in `file`, in the order of their first use, when the chain is
+    /// closed or dropped; for [`WarmSource::PreviousBuild`](crate::WarmSource::PreviousBuild) of the next process. A process
+    /// that uses nothing leaves the file as it is.
+    pub fn record_usage(mut self, file: impl Into<PathBuf>) -> Self {
+        self.usage = Some(file.into());
+        self
+    }
+
 
     /// Sets how long [`close`](Store::close) waits for what is on its way to slower tiers.
     pub fn close_within(mut self, deadline: Duration) -> Self {
@@ -199,7 +209,8 @@ impl CoordinatorBuilder {
         });
         let work =
             vec![runtime.spawn(promote_all(Arc::clone(&chain))), runtime.spawn(push_all(Arc::clone(&chain)))];
-        Ok(Coordinator { chain, work: Mutex::new(work), close_within: self.close_within })
+        let usage = self.usage.map(Usage::new);
+        Ok(Coordinator { chain, work: Mutex::new(work), close_within: self.close_within, usage })
     }
 }
 
@@ -213,6 +224,8 @@ impl CoordinatorBuilder {
 pub struct Coordinator {
     pub(crate) chain: Arc<Chain>,
     work: Mutex<Vec<JoinHandle<()>>>,
+    /// What is used, if anybody wants to know.
+    pub(crate) usage: Option<Usage>,
     close_within: Duration,
 }
 
@@ -240,6 +253,7 @@ impl Coordinator {
             revalidate_after: None,
             promotions: PromotionLimits::default(),
             write_back: WriteBack::default(),
+            usage: None,
             close_within: CoordinatorBuilder::CLOSE_WITHIN,
             runtime: None,
             signing: None,
@@ -312,7 +326,12 @@ impl Coordinator {
         result
     }
 
-    /// Stops the background work, which leaves behind what the journal says.
+    /// Stops the background work, which leaves behind what the journal says, and writes down what was used.
+        if let Some(usage) = &self.usage
+            && let Err(error) = usage.save()
+        {
+            self.chain.listener.tell(|| TierEvent::Usage { error: &error });
+        }
     fn stop(&self) {
         let work = std::mem::take(&mut *self.work.lock().unwrap_or_else(PoisonError::into_inner));
         work.iter().for_each(JoinHandle::abort);
@@ -354,15 +373,27 @@ impl Store for Coordinator {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>> {
-        self.chain.look_up(key, Urgency::Urgent).await
+        let found = self.chain.look_up(key, Urgency::Urgent).await?;
+        if let (Some(usage), Some(_)) = (&self.usage, &found) {
+            usage.note([key]);
+        }
+        Ok(found)
     }
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>> {
-        self.chain.look_up_many(keys, Urgency::Urgent).await
+        let found = self.chain.look_up_many(keys, Urgency::Urgent).await?;
+        if let Some(usage) = &self.usage {
+            usage.note(keys.iter().zip(&found).filter(|(_, found)| found.is_some()).map(|(key, _)| key));
+        }
+        Ok(found)
     }
 
     async fn put(&self, key: &Key, entry: &Entry, mode: PutMode) -> Result<PutOutcome> {
-        self.chain.put_entry(key, entry, mode).await
+        let outcome = self.chain.put_entry(key, entry, mode).await?;
+        if let Some(usage) = &self.usage {
+            usage.note([key]);
+        }
+        Ok(outcome)
     }
 
     async fn remove(&self, key: &Key) -> Result<bool> {
@@ -419,7 +450,8 @@ impl Store for Coordinator {
         if left == 0 {
             return Ok(());
         }
-        let why = format!("{left} writes of {left_bytes} bytes have not arrived in slower tiers and still wait");
+        let why =
+            format!("{left} writes of {left_bytes} bytes have not arrived in slower tiers and still wait");
         Err(Error::Unavailable { store: self.chain.name.clone(), why })
     }
 

@@ -158,6 +158,11 @@ pub enum TierEvent<'a> {
         /// What it removed.
         collected: &'a Collected,
     },
+    /// What was used could not be written down: the next process cannot fetch it beforehand.
+    Usage {
+        /// What went wrong.
+        error: &'a Error,
+    },
     /// The journal of the write-back queue could not be written or read: what is queued may not survive the process.
     Journal {
         /// What went wrong.

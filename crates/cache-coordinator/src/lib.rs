@@ -87,7 +87,8 @@ mod kinds;
 mod latencies;
 mod link;
 mod lookup;
-mod promote;
+#[cfg(feature = "metrics")]
+mod meter;
 mod push;
 mod receiving;
 mod recent;
@@ -112,4 +113,8 @@ pub use push::WriteBack;
 pub use signed::{Refusals, Signed, Unsigned};
 pub use stats::{KindStats, Latency, PromotionStats, PushStats, Stats, TierStats};
 pub use tier::Tier;
+#[cfg(feature = "metrics")]
+pub use meter::MetricsObserver;
 pub use turns::{Urgency, Weights};
+pub use usage::UsedKeys;
+pub use warm::{WarmPlan, WarmSource, Warmed};

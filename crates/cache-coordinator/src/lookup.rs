@@ -242,6 +242,26 @@ impl Chain {
         }
     }
 
+    /// Returns for each of `keys` the entry, and the fastest tier that has it; and whether every tier could answer. Nothing is
+    /// copied.
+    pub(crate) async fn locate_many(
+        &self,
+        keys: &[Key],
+        urgency: Urgency,
+    ) -> (Vec<Option<(usize, Entry)>>, bool) {
+        let (found, reasons) = (vec![None; keys.len()], vec![Absence::Absent; keys.len()]);
+        let mut batch = Batch { keys, found, reasons, trouble: None };
+        let mut tiers = vec![0; keys.len()];
+        for (index, _) in self.readable() {
+            let places: Vec<usize> = (0..keys.len()).filter(|place| batch.found[*place].is_none()).collect();
+            for hit in self.ask_many(index, &mut batch, &places, urgency).await {
+                tiers[hit] = index;
+            }
+        }
+        let found = batch.found.into_iter().zip(tiers).map(|(entry, tier)| Some((tier, entry?)));
+        (found.collect(), batch.trouble.is_none())
+    }
+
     /// Returns a hold on the slot of `key`, and how many writes it shows.
     pub(crate) fn watch(&self, key: &Key) -> (Hold, u64) {
         let hold = self.slots.hold(key);

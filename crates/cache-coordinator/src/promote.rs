@@ -349,7 +349,7 @@ impl Chain {
         done
     }
 
-    async fn promote_one_entry(
+    pub(crate) async fn promote_one_entry(
         self: &Arc<Self>,
         key: &Key,
         entry: &Entry,
