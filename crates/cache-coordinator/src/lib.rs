@@ -101,6 +101,8 @@ mod stats;
 pub mod target;
 mod tier;
 mod turns;
+mod usage;
+mod warm;
 
 pub use breaker::{Breaker, BreakerSettings, BreakerState, Permit, Verdict};
 pub use cleaner::{Cleaner, CleanerSettings, RoundObserver};
@@ -116,5 +118,7 @@ pub use tier::Tier;
 #[cfg(feature = "metrics")]
 pub use meter::MetricsObserver;
 pub use turns::{Urgency, Weights};
+pub use usage::UsedKeys;
+pub use warm::{WarmPlan, WarmSource, Warmed};
 pub use usage::UsedKeys;
 pub use warm::{WarmPlan, WarmSource, Warmed};
