@@ -89,6 +89,7 @@ mod link;
 mod lookup;
 #[cfg(feature = "metrics")]
 mod meter;
+mod promote;
 mod push;
 mod receiving;
 mod recent;
@@ -118,7 +119,5 @@ pub use tier::Tier;
 #[cfg(feature = "metrics")]
 pub use meter::MetricsObserver;
 pub use turns::{Urgency, Weights};
-pub use usage::UsedKeys;
-pub use warm::{WarmPlan, WarmSource, Warmed};
 pub use usage::UsedKeys;
 pub use warm::{WarmPlan, WarmSource, Warmed};
