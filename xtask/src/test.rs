@@ -19,15 +19,30 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result {
     step(args).run()?;
     // The index is memory that processes share only there.
-    if args.slow && args.package.is_empty() && cfg!(target_os = "linux") { orders().run() } else { Ok(()) }
+    if args.slow && args.package.is_empty() && cfg!(target_os = "linux") {
+        index_orders().run()?;
+        orders().run()?;
+    }
+    Ok(())
 }
 
 /// Lets loom try all orders in which two processes can meet at the index of the segments. It takes the place of the real
 /// memory, so everything is built anew for it; its stacks are too small for code that is not optimised.
-fn orders() -> Step {
+fn index_orders() -> Step {
     Step::cargo(["test", "--release", "--package=cache-fs", "--lib", "--no-default-features", "orders"])
         .env("RUSTFLAGS", "--cfg cache_fs_loom")
         .env("CARGO_TARGET_DIR", "target/loom")
+}
+
+/// Lets shuttle try the orders in which threads and tasks can meet where they share a look-up, the making of a value, a circuit
+/// breaker or a cleaner. It takes the place of the threads, locks and runtimes there.
+fn orders() -> Step {
+    let packages = ["--package=cache-coordinator", "--package=cache-memory", "--package=vitte-cache"];
+    Step::cargo(["test", "--release", "--lib", "--features=vitte-cache/macros"])
+        .args(packages)
+        .arg("orders")
+        .env("RUSTFLAGS", "--cfg vitte_shuttle")
+        .env("CARGO_TARGET_DIR", "target/shuttle")
 }
 
 /// Runs what `ci` runs: everything but the slow tests.

@@ -3,10 +3,14 @@
 //! The states and their changes are those of M. Nygard, *Release It!*, "Circuit Breaker": closed while all is well; open,
 //! so that nobody calls, after too many failures; half-open when the time is over, for exactly one call that probes.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(all(test, vitte_shuttle)))]
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use cache_core::{Clock, Timestamp};
+#[cfg(all(test, vitte_shuttle))]
+use shuttle::sync::{Mutex, MutexGuard};
 
 /// When a [`Breaker`] opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -380,5 +384,56 @@ mod tests {
             report(&breaker, Verdict::Healthy);
             prop_assert_eq!(breaker.state(), BreakerState::Closed);
         }
+    }
+}
+
+/// All orders in which calls can meet at a breaker.
+#[cfg(test)]
+#[cfg(vitte_shuttle)]
+mod orders {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use cache_core::ManualClock;
+    use shuttle::thread;
+
+    use super::*;
+
+    #[test]
+    fn one_probes_at_a_time_and_who_gives_up_makes_room() {
+        const SPAN: Duration = Duration::from_secs(10);
+        let verdicts = [Some(Verdict::Failed), Some(Verdict::Healthy), None];
+        let model = move || {
+            let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
+            let settings = BreakerSettings { failures: 1, open_for: SPAN, open_for_at_most: SPAN };
+            let breaker = Arc::new(Breaker::new(settings, Arc::clone(&clock) as Arc<dyn Clock>));
+            breaker.acquire().unwrap().report(Verdict::Failed);
+            clock.advance(SPAN);
+            let (probing, probes) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+            let callers = verdicts.map(|verdict| {
+                let (breaker, probing, probes) =
+                    (Arc::clone(&breaker), Arc::clone(&probing), Arc::clone(&probes));
+                thread::spawn(move || {
+                    let Some(permit) = breaker.acquire() else { return };
+                    let probe = permit.is_probe();
+                    if probe {
+                        probes.fetch_add(1, Ordering::SeqCst);
+                        assert_eq!(probing.fetch_add(1, Ordering::SeqCst), 0, "two probe at once");
+                    }
+                    thread::yield_now();
+                    probing.fetch_sub(u32::from(probe), Ordering::SeqCst);
+                    match verdict {
+                        Some(verdict) => drop(permit.report(verdict)),
+                        None => drop(permit),
+                    }
+                })
+            });
+            for caller in callers {
+                caller.join().unwrap();
+            }
+            assert!(probes.load(Ordering::SeqCst) >= 1);
+            clock.advance(SPAN);
+            assert!(breaker.allows(), "a probe that has ended keeps others from probing");
+        };
+        shuttle::check_dfs(model, None);
     }
 }

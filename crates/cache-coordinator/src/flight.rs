@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Place;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(all(test, vitte_shuttle)))]
+use std::sync::{Mutex, MutexGuard};
 
 use cache_core::Key;
+#[cfg(all(test, vitte_shuttle))]
+use shuttle::sync::{Mutex, MutexGuard};
 use tokio::sync::OnceCell;
 
 /// Look-ups that are under way.
@@ -46,7 +50,7 @@ impl<T: Clone> Flights<T> {
     }
 
     /// Returns how many look-ups are under way.
-    #[cfg(test)]
+    #[cfg(all(test, not(vitte_shuttle)))]
     fn len(&self) -> usize {
         self.lock().len()
     }
@@ -84,6 +88,7 @@ impl<T: Clone> Drop for Seat<'_, T> {
 }
 
 #[cfg(test)]
+#[cfg(not(vitte_shuttle))]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -188,5 +193,111 @@ mod tests {
         gate.open();
         assert_eq!(old.await.unwrap(), (1, true));
         assert_eq!(flights.len(), 0);
+    }
+}
+
+/// The orders in which tasks can meet at a flight.
+#[cfg(test)]
+#[cfg(vitte_shuttle)]
+mod orders {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use shuttle::future::{block_on, spawn, yield_now};
+
+    use super::*;
+
+    /// Orders that are tried: all of them are too many.
+    const RUNS: usize = 20_000;
+
+    #[test]
+    fn one_looks_at_a_time_and_nobody_waits_for_ever() {
+        let model = || {
+            let flights = Arc::new(Flights::<u32>::default());
+            let (looking, looks) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+            let key = Key::from_bytes([1; 32]);
+            let mut tasks: Vec<_> = (0..4)
+                .map(|_| {
+                    let (flights, looking, looks) =
+                        (Arc::clone(&flights), Arc::clone(&looking), Arc::clone(&looks));
+                    spawn(async move {
+                        let look = async {
+                            let _one = Looking::new(&looking);
+                            yield_now().await;
+                            looks.fetch_add(1, Ordering::SeqCst) + 1
+                        };
+                        flights.join(&key, look).await
+                    })
+                })
+                .collect();
+            // Maybe the one that looks, maybe one that waits, maybe one that has ended.
+            let given_up = tasks.pop().unwrap();
+            given_up.abort();
+            let mut led = 0;
+            for task in tasks {
+                let (found, leads) = block_on(task).unwrap();
+                assert!(found >= 1);
+                led += u32::from(leads);
+            }
+            let _ = block_on(given_up);
+            let looks = looks.load(Ordering::SeqCst);
+            assert!((led..=led + 1).contains(&looks), "{looks} have looked, {led} of those that stayed");
+            assert_eq!(flights.lock().len(), 0);
+        };
+        shuttle::check_random(model, RUNS);
+        shuttle::check_pct(model, RUNS, 3);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_joined_by_nobody_who_comes_later() {
+        let model = || {
+            let flights = Arc::new(Flights::<u32>::default());
+            let written = Arc::new(AtomicU32::new(0));
+            let key = Key::from_bytes([1; 32]);
+            let reader = |flights: &Arc<Flights<u32>>, written: &Arc<AtomicU32>| {
+                let (flights, written) = (Arc::clone(flights), Arc::clone(written));
+                async move {
+                    let look = async {
+                        let seen = written.load(Ordering::SeqCst);
+                        yield_now().await;
+                        seen
+                    };
+                    flights.join(&key, look).await.0
+                }
+            };
+            let early = [(); 2].map(|()| spawn(reader(&flights, &written)));
+            let writer = {
+                let (written, flights) = (Arc::clone(&written), Arc::clone(&flights));
+                let late = reader(&flights, &written);
+                spawn(async move {
+                    yield_now().await;
+                    written.store(1, Ordering::SeqCst);
+                    flights.forget(&key);
+                    late.await
+                })
+            };
+            assert_eq!(block_on(writer).unwrap(), 1, "who has written sees what it wrote");
+            for early in early {
+                let _ = block_on(early).unwrap();
+            }
+            assert_eq!(flights.lock().len(), 0);
+        };
+        shuttle::check_random(model, RUNS);
+        shuttle::check_pct(model, RUNS, 3);
+    }
+
+    /// Somebody who looks; there must be no other.
+    struct Looking(Arc<AtomicU32>);
+
+    impl Looking {
+        fn new(looking: &Arc<AtomicU32>) -> Self {
+            assert_eq!(looking.fetch_add(1, Ordering::SeqCst), 0, "two look at once");
+            Self(Arc::clone(looking))
+        }
+    }
+
+    impl Drop for Looking {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }

@@ -1,15 +1,23 @@
 //! Dropping what is over before anybody asks for it.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
+#[cfg(not(all(test, vitte_shuttle)))]
+use std::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{self, JoinHandle},
+};
 
 use cache_core::{Error, Event, MissReason, Result};
+#[cfg(all(test, vitte_shuttle))]
+use shuttle::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{self, JoinHandle},
+};
 
 use crate::MemoryStore;
 use crate::entries::Look;
-use crate::index::lock;
 use crate::item::Item;
 use crate::store::Shared;
 
@@ -190,7 +198,13 @@ impl Bells {
     }
 }
 
+/// Locks what stays whole even if a thread panics while it holds the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
+#[cfg(not(vitte_shuttle))]
 mod tests {
     use std::sync::mpsc::channel;
 
@@ -240,5 +254,48 @@ mod tests {
         let looked = std::cell::Cell::new(0);
         let swept = store.0.sweep(&|| looked.replace(looked.get() + 1) == 4);
         assert_eq!((swept.expired, store.stats().entries), (4, 5));
+    }
+}
+
+/// All orders in which a cleaner, who stops it, and who closes its store can meet. Its interval never ends here: whoever
+/// misses the bell waits for ever.
+#[cfg(test)]
+#[cfg(vitte_shuttle)]
+mod orders {
+    use super::*;
+
+    #[test]
+    fn whoever_ends_it_does_not_wait_for_ever() {
+        let model = || {
+            let store = MemoryStore::default();
+            let closer = {
+                let store = store.clone();
+                thread::spawn(move || store.close())
+            };
+            // Closed before, meanwhile or afterwards.
+            if let Ok(cleaner) = store.start_cleaner(Duration::MAX) {
+                cleaner.stop();
+            }
+            closer.join().unwrap();
+            assert!(store.start_cleaner(Duration::MAX).is_err());
+        };
+        shuttle::check_dfs(model, None);
+    }
+
+    #[test]
+    fn it_ends_with_its_store() {
+        let model = || {
+            let store = MemoryStore::default();
+            let closer = {
+                let store = store.clone();
+                thread::spawn(move || store.close())
+            };
+            if let Ok(mut cleaner) = store.start_cleaner(Duration::MAX) {
+                let thread = cleaner.thread.take().unwrap();
+                assert!(thread.join().is_ok());
+            }
+            closer.join().unwrap();
+        };
+        shuttle::check_dfs(model, None);
     }
 }
