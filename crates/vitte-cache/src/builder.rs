@@ -7,10 +7,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cache_core::envelope::Compression;
-#[cfg(feature = "fs")]
+#[cfg(any(feature = "fs", feature = "tiers"))]
 use cache_core::signing::Keyring;
 use cache_core::{Clock, Namespace, Observer, Observers, Policy, SystemClock};
+#[cfg(feature = "fs")]
+use cache_fs::{FsStore, Options};
 
+#[cfg(feature = "tiers")]
+use crate::chain_builder::Further;
 use crate::inner::Inner;
 use crate::place::Place;
 #[cfg(feature = "fs")]
@@ -42,22 +46,24 @@ use crate::{Cache, Result};
 pub struct CacheBuilder {
     /// Where the values are; in memory if nothing.
     #[cfg(feature = "fs")]
-    dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// Bytes of copies in memory.
     #[cfg(all(feature = "fs", feature = "memory"))]
     copies: Option<u64>,
     #[cfg(feature = "fs")]
-    read_only: bool,
+    pub(crate) read_only: bool,
     #[cfg(feature = "fs")]
     trust_dir: bool,
     namespace: Option<String>,
     limits: Limits,
     policy: Option<Policy>,
     compression: Compression,
-    #[cfg(feature = "fs")]
-    ring: Option<Keyring>,
+    #[cfg(any(feature = "fs", feature = "tiers"))]
+    pub(crate) ring: Option<Keyring>,
+    #[cfg(feature = "tiers")]
+    pub(crate) further: Further,
     observers: Observers,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// What differs from the policy that fits the disk.
@@ -103,8 +109,10 @@ impl CacheBuilder {
             limits: Limits::default(),
             policy: None,
             compression: Compression::None,
-            #[cfg(feature = "fs")]
+            #[cfg(any(feature = "fs", feature = "tiers"))]
             ring: None,
+            #[cfg(feature = "tiers")]
+            further: Further::default(),
             observers: Observers::default(),
             clock: Arc::new(SystemClock),
         }
@@ -191,7 +199,7 @@ impl CacheBuilder {
     /// assert_eq!(other.get::<i32>("answer")?, None, "somebody else signed it");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[cfg(feature = "fs")]
+    #[cfg(any(feature = "fs", feature = "tiers"))]
     pub fn signing(mut self, ring: Keyring) -> Self {
         self.ring = Some(ring);
         self
@@ -230,7 +238,12 @@ impl CacheBuilder {
     /// [`Error::Namespace`](crate::Error::Namespace), or [`Error::Store`](crate::Error::Store) if the directory cannot
     /// be used.
     pub fn open(mut self) -> Result<Cache> {
-        let namespace = self.namespace.take().map_or_else(|| Ok(Namespace::default()), Namespace::new)?;
+        let namespace = self.take_namespace()?;
+        #[cfg(feature = "tiers")]
+        if !self.further.tiers.is_empty() {
+            let what = "a cache that blocks has no further tiers; open it with `open_async`".to_owned();
+            return Err(cache_core::Error::Invalid(what).into());
+        }
         #[cfg(feature = "fs")]
         if let Some(dir) = self.dir.take() {
             return self.on_disk(&dir, namespace);
@@ -241,25 +254,53 @@ impl CacheBuilder {
         unreachable!("without memory there is no builder that has no directory")
     }
 
-    #[cfg(feature = "memory")]
-    pub(crate) fn in_memory_of(self, namespace: Namespace) -> Cache {
-        let base = cache_memory::Options::default().policy;
-        let policy = self.limits.over(self.policy.clone().unwrap_or(base));
-        let tier = self.memory(policy.clone());
-        self.cache(Box::new(tier), Place::in_memory(), namespace, policy.default_ttl)
+    pub(crate) fn take_namespace(&mut self) -> Result<Namespace> {
+        Ok(self.namespace.take().map_or_else(|| Ok(Namespace::default()), Namespace::new)?)
     }
 
     #[cfg(feature = "memory")]
-    fn memory(&self, policy: Policy) -> crate::in_memory::Memory {
+    pub(crate) fn in_memory_of(self, namespace: Namespace) -> Cache {
+        let policy = self.memory_policy();
+        let (tier, default_ttl) = (self.memory(policy.clone()), policy.default_ttl);
+        self.cache(Box::new(tier), Place::in_memory(), namespace, default_ttl)
+    }
+
+    /// Returns the limits of a cache that is in memory alone.
+    #[cfg(feature = "memory")]
+    pub(crate) fn memory_policy(&self) -> Policy {
+        self.limits.over(self.policy.clone().unwrap_or(cache_memory::Options::default().policy))
+    }
+
+    #[cfg(feature = "memory")]
+    pub(crate) fn memory(&self, policy: Policy) -> crate::in_memory::Memory {
         let (clock, observers) = (Arc::clone(&self.clock), self.observers.clone());
         let options = cache_memory::Options { policy, clock, observers, ..cache_memory::Options::default() };
         crate::in_memory::Memory(cache_memory::MemoryStore::new(options))
     }
 
+    /// Returns the memory for copies of what is on the disk, if there is to be some.
+    #[cfg(all(feature = "fs", feature = "memory"))]
+    pub(crate) fn copies(&self) -> Option<crate::in_memory::Memory> {
+        self.copies.map(|bytes| self.memory(Policy { max_bytes: Some(bytes), ..Policy::unlimited() }))
+    }
+
     #[cfg(feature = "fs")]
     fn on_disk(self, dir: &Path, namespace: Namespace) -> Result<Cache> {
-        use cache_fs::{FsStore, Options};
+        let store = self.disk(dir)?;
+        let (place, lifetime) = (Place::on_disk(store.dir()), self.lifetime(store.policy()));
+        let seal = Seal { ring: self.ring.clone(), observers: self.observers.clone() };
+        let disk = crate::disk::Disk { store, read_only: self.read_only, seal };
+        #[cfg(feature = "memory")]
+        if let Some(copies) = self.copies() {
+            let tier = crate::copied::Copied::new(copies, disk, Arc::clone(&self.clock));
+            return Ok(self.cache(Box::new(tier), place, namespace, lifetime));
+        }
+        Ok(self.cache(Box::new(disk), place, namespace, lifetime))
+    }
 
+    /// Returns the store in `dir`.
+    #[cfg(feature = "fs")]
+    pub(crate) fn disk(&self, dir: &Path) -> Result<FsStore> {
         let mut options = Options {
             policy: self.policy.clone(),
             read_only: self.read_only,
@@ -279,24 +320,13 @@ impl CacheBuilder {
             };
             options.policy = Some(self.limits.over(policy));
         }
-        let store = FsStore::open(dir, options)?;
-        let place = Place::on_disk(store.dir());
-        let default_ttl = self.lifetime(store.policy());
-        let seal = Seal { ring: self.ring.clone(), observers: self.observers.clone() };
-        let disk = crate::disk::Disk { store, read_only: self.read_only, seal };
-        #[cfg(feature = "memory")]
-        if let Some(bytes) = self.copies {
-            let copies = self.memory(Policy { max_bytes: Some(bytes), ..Policy::unlimited() });
-            let tier = crate::copied::Copied::new(copies, disk, Arc::clone(&self.clock));
-            return Ok(self.cache(Box::new(tier), place, namespace, default_ttl));
-        }
-        Ok(self.cache(Box::new(disk), place, namespace, default_ttl))
+        Ok(FsStore::open(dir, options)?)
     }
 
     /// Returns how long values last by default. Signed ones have an end, which bounds for how long somebody who may write
-    /// to the directory can put an old one in the place of a new one.
-    #[cfg(feature = "fs")]
-    fn lifetime(&self, policy: &Policy) -> Option<Duration> {
+    /// to a store can put an old one in the place of a new one.
+    #[cfg(any(feature = "fs", feature = "tiers"))]
+    pub(crate) fn lifetime(&self, policy: &Policy) -> Option<Duration> {
         policy.default_ttl.or(self.ring.is_some().then_some(Policy::DEFAULT_MAX_AGE))
     }
 
@@ -307,22 +337,22 @@ impl CacheBuilder {
         namespace: Namespace,
         default_ttl: Option<Duration>,
     ) -> Cache {
+        Cache::over(self.inner(tier, place, namespace, default_ttl))
+    }
+
+    pub(crate) fn inner<T>(
+        self,
+        reach: T,
+        place: Place,
+        namespace: Namespace,
+        default_ttl: Option<Duration>,
+    ) -> Inner<T> {
         #[cfg(feature = "fs")]
         let read_only = self.read_only;
         #[cfg(not(feature = "fs"))]
         let read_only = false;
-        let (clock, closed) = (self.clock, AtomicBool::new(false));
-        let compression = self.compression;
-        Cache::over(Inner {
-            reach: tier,
-            place,
-            namespace,
-            clock,
-            default_ttl,
-            compression,
-            read_only,
-            closed,
-        })
+        let (clock, compression, closed) = (self.clock, self.compression, AtomicBool::new(false));
+        Inner { reach, place, namespace, clock, default_ttl, compression, read_only, closed }
     }
 }
 

@@ -239,11 +239,7 @@ impl Cache {
     /// Returns the value in `slot` and what it is good for, but for one that was made from other files.
     fn judged<T: DeserializeOwned>(&self, slot: &Slot, terms: &Terms, look: Look) -> Option<(Standing, T)> {
         let found = self.tier().ok()?.look_up(&slot.key, look).ok()??;
-        let standing = terms.judge(found.meta(), self.0.clock.now());
-        if standing == Standing::Changed {
-            return None;
-        }
-        Some((standing, encoding::decode(found.bytes())?))
+        self.0.judge(&found, terms)
     }
 
     /// Returns the value in `slot`, or makes it, in one thread of all that ask for it at a time.

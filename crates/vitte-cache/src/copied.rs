@@ -13,7 +13,7 @@ use crate::tier::{Found, Look, Tier};
 
 /// How long a copy in memory is believed without a look at the disk. So what other processes put or delete is seen after
 /// that, and the disk learns what is in use before it has to evict something.
-const COPY_BELIEVED: Duration = Duration::from_secs(1);
+pub(crate) const COPY_BELIEVED: Duration = Duration::from_secs(1);
 
 /// Locks that keep copies in step. More than threads that put at the same time, so that they seldom share one.
 const STRIPES: usize = 64;

@@ -12,7 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::place::Place;
-use crate::terms::{Made, Terms};
+use crate::terms::{Made, Standing, Terms};
+use crate::tier::Found;
 use crate::{Error, Result, encoding};
 
 /// Largest value, encoded, in bytes: it is in memory as a whole, and twice on its way in.
@@ -85,6 +86,15 @@ impl<T> Inner<T> {
     /// Returns a value in bytes as it is stored.
     pub(crate) fn encode<V: Serialize + DeserializeOwned>(&self, value: &V) -> Result<Bytes> {
         Ok(encoding::pack(encoding::encode(value)?, self.compression)?.into())
+    }
+
+    /// Returns a value that was found and what it is good for, but for one that was made from other files.
+    pub(crate) fn judge<V: DeserializeOwned>(&self, found: &Found, terms: &Terms) -> Option<(Standing, V)> {
+        let standing = terms.judge(found.meta(), self.clock.now());
+        if standing == Standing::Changed {
+            return None;
+        }
+        Some((standing, encoding::decode(found.bytes())?))
     }
 
     /// Returns the facts about a value that is to be stored; nothing if nothing is stored here.

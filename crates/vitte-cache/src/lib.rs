@@ -36,14 +36,20 @@
 
 #[cfg(feature = "macros")]
 mod as_cache;
-#[cfg(feature = "macros")]
+#[cfg(feature = "tiers")]
+mod async_cache;
+#[cfg(any(feature = "macros", feature = "tiers"))]
 mod async_flight;
-#[cfg(feature = "macros")]
+#[cfg(any(feature = "macros", feature = "tiers"))]
 mod async_making;
 #[cfg(any(feature = "fs", feature = "memory"))]
 mod builder;
 #[cfg(any(feature = "fs", feature = "memory"))]
 mod cache;
+#[cfg(feature = "tiers")]
+mod chain;
+#[cfg(feature = "tiers")]
+mod chain_builder;
 #[cfg(all(feature = "fs", feature = "memory"))]
 mod copied;
 #[cfg(feature = "fs")]
@@ -60,7 +66,7 @@ mod flight;
 mod in_memory;
 #[cfg(any(feature = "fs", feature = "memory"))]
 mod inner;
-#[cfg(feature = "fs")]
+#[cfg(any(feature = "fs", feature = "tiers"))]
 mod layout;
 #[cfg(feature = "macros")]
 #[doc(hidden)]
@@ -75,6 +81,8 @@ mod terms;
 #[cfg(any(feature = "fs", feature = "memory"))]
 mod tier;
 
+#[cfg(feature = "tiers")]
+pub use cache_coordinator as tiers;
 pub use cache_core as core;
 #[cfg(feature = "fs")]
 pub use cache_fs as fs;
@@ -83,6 +91,8 @@ pub use cache_memory as memory;
 
 #[cfg(feature = "macros")]
 pub use as_cache::AsCache;
+#[cfg(feature = "tiers")]
+pub use async_cache::AsyncCache;
 #[cfg(any(feature = "fs", feature = "memory"))]
 pub use builder::CacheBuilder;
 #[cfg(any(feature = "fs", feature = "memory"))]

@@ -23,7 +23,7 @@ pub(crate) enum Found {
     #[cfg(feature = "memory")]
     Shared(cache_memory::Hit),
     /// Read from a store.
-    #[cfg(feature = "fs")]
+    #[cfg(any(feature = "fs", feature = "tiers"))]
     Read(Box<EntryMeta>, Bytes),
 }
 
@@ -32,7 +32,7 @@ impl Found {
         match self {
             #[cfg(feature = "memory")]
             Self::Shared(hit) => &hit.meta,
-            #[cfg(feature = "fs")]
+            #[cfg(any(feature = "fs", feature = "tiers"))]
             Self::Read(meta, _) => meta,
         }
     }
@@ -41,7 +41,7 @@ impl Found {
         match self {
             #[cfg(feature = "memory")]
             Self::Shared(hit) => &hit.value,
-            #[cfg(feature = "fs")]
+            #[cfg(any(feature = "fs", feature = "tiers"))]
             Self::Read(_, bytes) => bytes,
         }
     }
