@@ -5,14 +5,23 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(all(test, vitte_shuttle)))]
+use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+#[cfg(all(test, vitte_shuttle))]
+use shuttle::sync::{Mutex, MutexGuard};
 
 use crate::flight::Route;
 
+#[cfg(not(all(test, vitte_shuttle)))]
 static TABLE: LazyLock<Mutex<HashMap<Route, Arc<Mutex<Flight>>>>> = LazyLock::new(Mutex::default);
+#[cfg(all(test, vitte_shuttle))]
+shuttle::lazy_static! {
+    static ref TABLE: Mutex<HashMap<Route, Arc<Mutex<Flight>>>> = Mutex::default();
+}
 
 #[derive(Default)]
 struct Flight {
@@ -104,6 +113,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+#[cfg(not(vitte_shuttle))]
 mod tests {
     use std::pin::pin;
 
@@ -147,5 +157,76 @@ mod tests {
         drop(ticket);
         assert_eq!(poll(one), Poll::Ready(None));
         assert!(matches!(board(route), Boarding::Owner(_)));
+    }
+}
+
+/// The orders in which tasks can meet at flights.
+#[cfg(test)]
+#[cfg(vitte_shuttle)]
+mod orders {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use cache_core::Key;
+    use shuttle::future::{block_on, spawn, yield_now};
+
+    use super::*;
+    use crate::place::Place;
+
+    /// Orders that are tried: all of them are too many.
+    const RUNS: usize = 20_000;
+
+    #[test]
+    fn one_makes_it_at_a_time_and_all_come_to_an_end() {
+        let model = || {
+            let route = (Place::in_memory(), Key::from_bytes([1; 32]));
+            let (making, made) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+            let mut tasks: Vec<_> = (0..4)
+                .map(|_| {
+                    let (route, making, made) = (route.clone(), Arc::clone(&making), Arc::clone(&made));
+                    spawn(async move {
+                        loop {
+                            match board(route.clone()) {
+                                Boarding::Owner(ticket) => {
+                                    let one = Making::new(&making);
+                                    yield_now().await;
+                                    drop(one);
+                                    made.fetch_add(1, Ordering::SeqCst);
+                                    return ticket.land("value".into());
+                                }
+                                Boarding::Waiting(waiting) => {
+                                    if let Some(value) = waiting.await {
+                                        return assert_eq!(value, "value");
+                                    }
+                                }
+                            }
+                        }
+                    })
+                })
+                .collect();
+            // Maybe the one that makes it, maybe one that waits, maybe one that has ended.
+            tasks.pop().unwrap().abort();
+            for task in tasks {
+                block_on(task).unwrap();
+            }
+            assert!(made.load(Ordering::SeqCst) >= 1);
+        };
+        shuttle::check_random(model, RUNS);
+        shuttle::check_pct(model, RUNS, 3);
+    }
+
+    /// Somebody who makes it; there must be no other.
+    struct Making(Arc<AtomicU32>);
+
+    impl Making {
+        fn new(making: &Arc<AtomicU32>) -> Self {
+            assert_eq!(making.fetch_add(1, Ordering::SeqCst), 0, "two make it at once");
+            Self(Arc::clone(making))
+        }
+    }
+
+    impl Drop for Making {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }

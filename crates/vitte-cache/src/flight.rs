@@ -4,18 +4,31 @@
 //! would wait for each other in a circle are found, whichever caches they wait in.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
+#[cfg(not(all(test, vitte_shuttle)))]
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard};
+#[cfg(not(all(test, vitte_shuttle)))]
 use std::thread::{self, ThreadId};
 
 use bytes::Bytes;
 use cache_core::Key;
+#[cfg(all(test, vitte_shuttle))]
+use shuttle::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{self, ThreadId},
+};
 
 use crate::place::Place;
 
 /// What flights are told apart by: the cache and the key.
 pub(crate) type Route = (Place, Key);
 
+#[cfg(not(all(test, vitte_shuttle)))]
 static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
+#[cfg(all(test, vitte_shuttle))]
+shuttle::lazy_static! {
+    static ref TABLE: Mutex<Table> = Mutex::default();
+}
 
 #[derive(Default)]
 struct Table {
@@ -124,7 +137,8 @@ fn lock() -> MutexGuard<'static, Table> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(all(test, feature = "memory"))]
+#[cfg(test)]
+#[cfg(all(feature = "memory", not(vitte_shuttle)))]
 mod tests {
     use super::*;
 
@@ -210,5 +224,90 @@ mod tests {
             drop(first);
             assert!(middle.join().is_ok_and(|boarding| matches!(boarding, Boarding::Joined(None))));
         });
+    }
+}
+
+/// The orders in which threads can meet at flights.
+#[cfg(test)]
+#[cfg(vitte_shuttle)]
+mod orders {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// Orders that are tried: all of them are too many.
+    const RUNS: usize = 20_000;
+
+    #[test]
+    fn one_makes_it_at_a_time_and_all_come_to_an_end() {
+        let model = || {
+            let place = Place::in_memory();
+            let key = Key::from_bytes([1; 32]);
+            let (making, made) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+            let threads: Vec<_> = (0..4)
+                .map(|number| {
+                    let (place, making, made) = (place.clone(), Arc::clone(&making), Arc::clone(&made));
+                    thread::spawn(move || {
+                        loop {
+                            match board(&place, key) {
+                                Boarding::Owner(ticket) => {
+                                    assert_eq!(
+                                        making.fetch_add(1, Ordering::SeqCst),
+                                        0,
+                                        "two make it at once"
+                                    );
+                                    thread::yield_now();
+                                    making.fetch_sub(1, Ordering::SeqCst);
+                                    // The first two fail.
+                                    if number < 2 {
+                                        return drop(ticket);
+                                    }
+                                    made.fetch_add(1, Ordering::SeqCst);
+                                    return ticket.land("value".into());
+                                }
+                                Boarding::Joined(Some(value)) => return assert_eq!(value, "value"),
+                                Boarding::Joined(None) => {}
+                                Boarding::Circle => panic!("nobody waits for anybody who waits"),
+                            }
+                        }
+                    })
+                })
+                .collect();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            assert!(made.load(Ordering::SeqCst) >= 1);
+            let table = lock();
+            assert!(table.flights.is_empty() && table.waiting.is_empty());
+        };
+        shuttle::check_random(model, RUNS);
+        shuttle::check_pct(model, RUNS, 3);
+    }
+
+    #[test]
+    fn threads_that_would_wait_in_a_circle_do_not() {
+        let model = || {
+            let place = Place::in_memory();
+            let threads = [0, 1, 2].map(|number: u8| {
+                let place = place.clone();
+                thread::spawn(move || {
+                    let key = |number: u8| Key::from_bytes([number % 3; 32]);
+                    let ticket = match board(&place, key(number)) {
+                        Boarding::Owner(ticket) => Some(ticket),
+                        _ => None,
+                    };
+                    // A thread that waits holds what the one before wants.
+                    let next = board(&place, key(number + 1));
+                    drop((ticket, next));
+                })
+            });
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            let table = lock();
+            assert!(table.flights.is_empty() && table.waiting.is_empty());
+        };
+        shuttle::check_random(model, RUNS);
+        shuttle::check_pct(model, RUNS, 3);
     }
 }
