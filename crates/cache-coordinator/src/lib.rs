@@ -86,6 +86,7 @@ mod journal;
 mod kinds;
 mod latencies;
 mod link;
+pub mod live;
 mod lookup;
 #[cfg(feature = "metrics")]
 mod meter;

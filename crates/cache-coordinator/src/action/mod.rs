@@ -64,7 +64,7 @@ pub use restore::RestoreError;
 pub use stats::RecordStats;
 
 pub(crate) use check::{changed, differing_upstream};
-pub(crate) use files::View;
+pub(crate) use files::{Claim, View, is_gone};
 pub(crate) use id::{Escaped, checked};
 pub(crate) use ledger::{Execution, Ledger, Wanted};
 pub(crate) use offload::offload;
