@@ -90,6 +90,7 @@ pub mod live;
 mod lookup;
 #[cfg(feature = "metrics")]
 mod meter;
+mod origin;
 mod promote;
 mod push;
 mod receiving;
@@ -112,13 +113,14 @@ pub use collect::TierCollected;
 pub use coordinator::{Coordinator, CoordinatorBuilder, Flushed};
 pub use event::{Absence, ChainObserver, StoreEvents, TierEvent};
 pub use histogram::Histogram;
+#[cfg(feature = "metrics")]
+pub use meter::MetricsObserver;
+pub use origin::Origin;
 pub use promote::PromotionLimits;
 pub use push::WriteBack;
 pub use signed::{Refusals, Signed, Unsigned};
 pub use stats::{KindStats, Latency, PromotionStats, PushStats, Stats, TierStats};
 pub use tier::Tier;
-#[cfg(feature = "metrics")]
-pub use meter::MetricsObserver;
 pub use turns::{Urgency, Weights};
 pub use usage::UsedKeys;
 pub use warm::{WarmPlan, WarmSource, Warmed};

@@ -185,7 +185,18 @@ impl Chain {
         keys: &[Key],
         urgency: Urgency,
     ) -> Result<Vec<Option<Entry>>> {
+        let found = self.look_up_located(keys, urgency).await?;
+        Ok(found.into_iter().map(|found| found.map(|(_, entry)| entry)).collect())
+    }
+
+    /// As [`look_up_many`](Self::look_up_many), each entry with the tier that it was found in.
+    pub(crate) async fn look_up_located(
+        self: &Arc<Self>,
+        keys: &[Key],
+        urgency: Urgency,
+    ) -> Result<Vec<Option<(usize, Entry)>>> {
         self.ensure_open()?;
+        let mut tiers = vec![0; keys.len()];
         let (found, reasons) = (vec![None; keys.len()], vec![Absence::Absent; keys.len()]);
         let mut batch = Batch { keys, found, reasons, trouble: None };
         let mut holds: Vec<Option<(Hold, u64)>> = Vec::new();
@@ -210,6 +221,7 @@ impl Chain {
             let places: Vec<usize> = (0..keys.len()).filter(open).collect();
             for hit in self.ask_many(index, &mut batch, &places, urgency).await {
                 let Some(entry) = &batch.found[hit] else { continue };
+                tiers[hit] = index;
                 self.revalidate(&keys[hit], entry, index);
                 if let Some((hold, writes)) = holds.get_mut(hit).and_then(Option::take) {
                     self.promote_entry(&keys[hit], entry, index, hold, writes);
@@ -238,7 +250,7 @@ impl Chain {
         }
         match trouble {
             Some(why) if self.strict && missed => Err(self.doubtful(&why)),
-            _ => Ok(found),
+            _ => Ok(tiers.into_iter().zip(found).map(|(tier, found)| Some((tier, found?))).collect()),
         }
     }
 

@@ -14,6 +14,7 @@ use super::metadata::ActionMetadata;
 use super::miss::Miss;
 use super::restore::{RestoreError, restore};
 use super::stats::{Counters, RecordStats};
+use crate::Coordinator;
 
 /// How many entries are listed at a time.
 const PAGE: usize = 1000;
@@ -60,8 +61,15 @@ impl ActionCache {
     /// Returns the cache that is in `namespace` of `store`, for the checkout that `files` knows. The content of outputs is
     /// stored.
     pub fn new(store: Arc<dyn Store>, files: Arc<FileStates>, namespace: Namespace) -> Self {
-        let ledger = Ledger { store, files, namespace, kind: id::KIND, keep_outputs: true };
+        let ledger = Ledger { store, chain: None, files, namespace, kind: id::KIND, keep_outputs: true };
         Self { ledger, counters: Counters::default() }
+    }
+
+    /// As [`new`](Self::new), with a store that says where a hit [came from](Hit::origin).
+    pub fn over(chain: Arc<Coordinator>, files: Arc<FileStates>, namespace: Namespace) -> Self {
+        let mut cache = Self::new(Arc::clone(&chain) as _, files, namespace);
+        cache.ledger.chain = Some(chain);
+        cache
     }
 
     /// Sets whether the content of outputs is stored. If not, an action is cached only as long as they are in the tree.

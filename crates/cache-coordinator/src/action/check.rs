@@ -10,14 +10,15 @@ use super::ledger::Wanted;
 use super::miss::Miss;
 use super::outputs::{self, in_tree, is_right};
 use super::record::Record;
+use crate::Origin;
 
-/// A record that was found, with what it was made from.
-pub(crate) type Found = Result<(Record, EntryMeta), Miss>;
+/// A record that was found, with what it was made from and where it was.
+pub(crate) type Found = Result<(Record, EntryMeta, Origin), Miss>;
 
 /// Returns what is at all paths that `found` names, and all that `view` shows already.
 pub(super) fn look(files: &FileStates, found: &[Found], mut view: View) -> View {
     let mut unseen: HashMap<TreePath, Vec<Claim>> = HashMap::new();
-    for (record, meta) in found.iter().flatten() {
+    for (record, meta, _) in found.iter().flatten() {
         for (path, claim) in meta.dependencies.files.iter().map(|file| (&file.path, claim(file))) {
             if view.at(path).is_some() {
                 continue;
@@ -64,7 +65,11 @@ pub(crate) fn changed(input: &FileDependency, view: &View) -> Option<Miss> {
 
 /// Returns a hit if everything is as it was recorded. Whether the outputs that are not in the tree are in the store is
 /// for the caller to find out.
-pub(super) fn check((record, meta): (Record, EntryMeta), wanted: &Wanted, view: &View) -> Result<Hit, Miss> {
+pub(super) fn check(
+    (record, meta, origin): (Record, EntryMeta, Origin),
+    wanted: &Wanted,
+    view: &View,
+) -> Result<Hit, Miss> {
     if let Some(miss) = wanted.metadata.differs(&record.flags, &meta) {
         return Err(miss);
     }
@@ -86,6 +91,7 @@ pub(super) fn check((record, meta): (Record, EntryMeta), wanted: &Wanted, view: 
         history: record.history,
         created: meta.created,
         cost_ms: meta.cost_ms,
+        origin,
     })
 }
 

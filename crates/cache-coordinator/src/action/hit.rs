@@ -4,6 +4,7 @@ use cache_core::{Digest, Output, RelPath, Timestamp};
 
 use super::outputs;
 use super::record::History;
+use crate::Origin;
 
 /// Something that need not be done again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,7 @@ pub struct Hit {
     pub(super) history: History,
     pub(super) created: Timestamp,
     pub(super) cost_ms: u64,
+    pub(super) origin: Origin,
 }
 
 /// What became of an execution that was recorded.
@@ -57,6 +59,11 @@ impl Hit {
     /// Returns when it was executed.
     pub fn created(&self) -> Timestamp {
         self.created
+    }
+
+    /// Returns where it was recorded. The outputs may be in the tree all the same.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Returns how many milliseconds that took.

@@ -17,6 +17,7 @@ use super::miss::Miss;
 use super::outputs::{self, blob, in_tree};
 use super::record::Record;
 use super::{RecordError, offload};
+use crate::{Coordinator, Origin};
 
 /// How many entries or blobs a store is asked for at once: a round trip for each thousand, and bounded memory there.
 const BATCH: usize = 1000;
@@ -27,6 +28,8 @@ const WRITER: &str = concat!("vitte-cache ", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 pub(crate) struct Ledger {
     pub(crate) store: Arc<dyn Store>,
+    /// The store as a chain, if it is one that can say where an entry was.
+    pub(crate) chain: Option<Arc<Coordinator>>,
     pub(crate) files: Arc<FileStates>,
     pub(crate) namespace: Namespace,
     /// Kind of its entries.
@@ -82,7 +85,14 @@ impl Ledger {
         let mut found = Vec::with_capacity(wanted.len());
         for wanted in wanted.chunks(BATCH) {
             let keys: Vec<Key> = wanted.iter().map(|wanted| wanted.key).collect();
-            let entries = match self.store.get_many(&keys).await {
+            let entries = match &self.chain {
+                Some(chain) => chain.get_many_located(&keys).await,
+                None => self.store.get_many(&keys).await.map(|entries| {
+                    let unlocated = |entry: Option<Entry>| entry.map(|entry| (entry, Origin::Unknown));
+                    entries.into_iter().map(unlocated).collect()
+                }),
+            };
+            let entries = match entries {
                 Ok(entries) => entries,
                 Err(error) => {
                     let why = error.to_string();
@@ -92,9 +102,9 @@ impl Ledger {
             };
             let mut entries = entries.into_iter();
             found.extend(wanted.iter().map(|wanted| {
-                let entry = entries.next().flatten().ok_or(Miss::Absent)?;
+                let (entry, origin) = entries.next().flatten().ok_or(Miss::Absent)?;
                 let record = Record::decode(&entry, self.kind, &wanted.name).ok_or(Miss::Unreadable)?;
-                Ok((record, entry.meta))
+                Ok((record, entry.meta, origin))
             }));
         }
         found

@@ -8,6 +8,7 @@ use cache_core::{
 };
 
 use super::id::{TargetDep, TargetId};
+use crate::Coordinator;
 use crate::action::{
     ActionMetadata, BatchReport, Counters, Execution, FileStates, Hit, Ledger, Miss, RecordError,
     RecordStats, Recording, RestoreError, View, Wanted, differing_upstream, offload, restore,
@@ -65,7 +66,27 @@ impl TargetCache {
         namespace: Namespace,
         metadata: ActionMetadata,
     ) -> Self {
-        let ledger = Arc::new(Ledger { store, files, namespace, kind: KIND, keep_outputs: true });
+        Self::with(store, None, files, namespace, metadata)
+    }
+
+    /// As [`new`](Self::new), with a store that says where a hit [came from](Hit::origin).
+    pub fn over(
+        chain: Arc<Coordinator>,
+        files: Arc<FileStates>,
+        namespace: Namespace,
+        metadata: ActionMetadata,
+    ) -> Self {
+        Self::with(Arc::clone(&chain) as _, Some(chain), files, namespace, metadata)
+    }
+
+    fn with(
+        store: Arc<dyn Store>,
+        chain: Option<Arc<Coordinator>>,
+        files: Arc<FileStates>,
+        namespace: Namespace,
+        metadata: ActionMetadata,
+    ) -> Self {
+        let ledger = Arc::new(Ledger { store, chain, files, namespace, kind: KIND, keep_outputs: true });
         Self { ledger, metadata, counters: Counters::default() }
     }
 
@@ -161,7 +182,7 @@ impl TargetCache {
         }
         let found = if wanted.is_empty() { Vec::new() } else { self.ledger.fetch(&wanted).await };
         for (((place, found), wanted), request) in places.into_iter().zip(found).zip(wanted).zip(asked) {
-            let Ok((record, meta)) = found else { continue };
+            let Ok((record, meta, _)) = found else { continue };
             let then = &meta.dependencies.files;
             let now: HashSet<&TreePath> = request.sources.iter().collect();
             let former: HashSet<&TreePath> = then.iter().map(|file| &file.path).collect();
