@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache_core::signing::{Keyring, Unsigned};
 use cache_core::{Observers, Policy};
 use cache_fs::{FsStore, Layout, Options};
+use cache_run::Signing;
 use cache_run::access::AccessLog;
 
 use crate::config::Config;
@@ -40,10 +42,26 @@ fn recorder(config: &Config) -> Result<Observers, String> {
     }
 }
 
+/// Variable that holds signing keys. It is no setting, because settings are shown.
+const SIGNING_KEY: &str = "VITTE_SIGNING_KEY";
+
+/// Returns whose results count, if the settings say that results are signed.
+fn signing(config: &Config) -> cache_core::Result<Option<Signing>> {
+    let ring = match (Keyring::from_env(SIGNING_KEY)?, config.file(Id::SigningKeyFile)) {
+        (Some(ring), _) => ring,
+        (None, Some(path)) => Keyring::from_file(path)?,
+        (None, None) => return Ok(None),
+    };
+    let unsigned = if config.word(Id::Unsigned) == "accept" { Unsigned::Accept } else { Unsigned::Refuse };
+    Ok(Some(Signing { ring, unsigned }))
+}
+
 /// What a run works with.
 pub(crate) struct ForRun {
     /// The cache, unless there is trouble.
     pub(crate) store: Option<FsStore>,
+    /// Whose results count; nobody is asked if nothing.
+    pub(crate) signing: Option<Signing>,
     /// Whether nothing can be written to it.
     pub(crate) read_only: bool,
     /// What the trouble is.
@@ -55,7 +73,7 @@ pub(crate) struct ForRun {
 impl ForRun {
     /// Returns that there is no cache, and what the trouble is, if it is any.
     pub(crate) fn without(trouble: Option<String>) -> Self {
-        Self { store: None, read_only: false, trouble, warning: None }
+        Self { store: None, signing: None, read_only: false, trouble, warning: None }
     }
 }
 
@@ -65,13 +83,18 @@ pub(crate) fn open_for_run(config: &Config) -> ForRun {
         Ok(dir) => dir,
         Err(trouble) => return ForRun::without(Some(trouble)),
     };
+    // Without the key that somebody named, nothing can be told from what anybody could have put there.
+    let signing = match signing(config) {
+        Ok(signing) => signing,
+        Err(error) => return ForRun::without(Some(failure::sentence(&error))),
+    };
     let read_only = is_write_protected(&dir);
     let (observers, warning) = match recorder(config) {
         Ok(observers) => (observers, None),
         Err(warning) => (Observers::default(), Some(warning)),
     };
     match FsStore::open(&dir, Options { read_only, observers, ..options(config, &dir) }) {
-        Ok(store) => ForRun { store: Some(store), read_only, trouble: None, warning },
+        Ok(store) => ForRun { store: Some(store), signing, read_only, trouble: None, warning },
         Err(error) => ForRun { warning, ..ForRun::without(Some(failure::sentence(&error))) },
     }
 }

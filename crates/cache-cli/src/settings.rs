@@ -28,6 +28,8 @@ pub(crate) enum Id {
     Color,
     Session,
     AccessLog,
+    SigningKeyFile,
+    Unsigned,
     TrustConfig,
 }
 
@@ -279,6 +281,28 @@ pub(crate) const TABLE: &[Setting] = &[
         default: "none",
         files: Files::User,
         doc: "File that every access to the cache is recorded in, for `simulate`; two generations of 64 MiB are kept.",
+    },
+    Setting {
+        id: Id::SigningKeyFile,
+        key: "signing_key_file",
+        env: "VITTE_CACHE_SIGNING_KEY_FILE",
+        flag: None,
+        kind: Kind::File,
+        default: "none",
+        files: Files::User,
+        doc: "File with the keys that results of `run` are signed with, one in a line: the first signs, and what any of \
+              them signed is used. The variable `VITTE_SIGNING_KEY`, which holds keys itself, comes before it. Without \
+              either, results are not signed.",
+    },
+    Setting {
+        id: Id::Unsigned,
+        key: "unsigned",
+        env: "VITTE_CACHE_UNSIGNED",
+        flag: None,
+        kind: Kind::Choice(&["refuse", "accept"]),
+        default: "refuse",
+        files: Files::User,
+        doc: "Whether a `run` that signs uses results without a signature.",
     },
     Setting {
         id: Id::TrustConfig,

@@ -7,22 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+pub use cache_core::signing::Unsigned;
 use cache_core::signing::{KeyId, Keyring, Standing};
 use cache_core::{
     Body, Capabilities, Clock, Collected, Digest, Entry, Error, Event, Key, ListFilter, MissReason, Observer,
     Observers, Page, PutMode, PutOutcome, Result, Store, SystemClock,
 };
-
-/// What becomes of entries without a signature.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Unsigned {
-    /// They are as good as signed ones: for a store that was filled before its entries were signed, and that only those who
-    /// are trusted can write to.
-    Accept,
-    /// They are misses.
-    #[default]
-    Refuse,
-}
 
 /// What was refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

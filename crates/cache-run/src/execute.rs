@@ -4,10 +4,11 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use cache_core::{Anchor, Digest, Entry, EntryMeta, KeyBuilder, PutMode, Timestamp, TreePath};
-use cache_fs::{FsStore, Lookup};
+use cache_core::{Anchor, Digest, Entry, EntryMeta, KeyBuilder, Timestamp, TreePath};
+use cache_fs::Lookup;
 
 use crate::discovered::Moment;
+use crate::entries::Entries;
 use crate::exec::{self, Finished, Limits, Recording, SpawnError, StdioLog};
 use crate::inputs::ChangeKind;
 use crate::journal::Journal;
@@ -31,7 +32,7 @@ const MAX_COMMAND: usize = 200;
 /// What is needed to run a planned command.
 pub(crate) struct Execution<'a> {
     pub(crate) spec: &'a Spec,
-    pub(crate) store: &'a FsStore,
+    pub(crate) entries: Entries<'a>,
     /// Directory for temporary files.
     pub(crate) side: &'a Path,
     /// A stored result that the new one is compared with.
@@ -193,7 +194,7 @@ impl Execution<'_> {
         if let Some(pwd) = plan.frame.environment.get("PWD").filter(|pwd| Path::new(pwd) != plan.frame.base) {
             needles.push(pwd.as_encoded_bytes().to_vec());
         }
-        let capture = Capture::new(self.store, &plan.frame.base, self.spec.max_entry, &needles);
+        let capture = Capture::new(self.entries.store, &plan.frame.base, self.spec.max_entry, &needles);
         let captured = capture.run(&plan.frame.outputs, plan.frame.depfile.as_ref());
         let mut captured = captured.map_err(|error| match error {
             CaptureError::Store(cache_core::Error::TooLarge { size, limit, .. }) => {
@@ -238,11 +239,11 @@ impl Execution<'_> {
         let entry =
             Entry { meta: meta.clone(), value: value.into(), outputs: captured.outputs, ..Entry::default() };
         let Some(mut set) = set else {
-            return self.store.put(&plan.key, &entry, PutMode::Overwrite).map(drop).map_err(text);
+            return self.entries.put(&plan.key, entry).map_err(text);
         };
         set.result = result_key(plan, &set);
-        let _ = self.store.put(&set.result, &entry, PutMode::Overwrite).map_err(text)?;
-        let mut index = match self.store.get(&plan.key) {
+        self.entries.put(&set.result, entry).map_err(text)?;
+        let mut index = match self.entries.get(&plan.key) {
             Ok(Lookup::Hit(old)) if old.meta.kind == KIND_INDEX => {
                 value::decode(&old.value).unwrap_or_default()
             }
@@ -253,7 +254,7 @@ impl Execution<'_> {
         // An index has no end of its own: each result in it has.
         let meta = EntryMeta { kind: KIND_INDEX.to_owned(), expires: None, ..meta };
         let entry = Entry { meta, value: value.into(), ..Entry::default() };
-        self.store.put(&plan.key, &entry, PutMode::Overwrite).map(drop).map_err(text)
+        self.entries.put(&plan.key, entry).map_err(text)
     }
 }
 

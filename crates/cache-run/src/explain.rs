@@ -22,8 +22,13 @@ const MAX_MANIFEST: u64 = 256 << 20;
 pub(crate) enum Earlier {
     /// Nothing: no run with this label is known.
     None,
-    /// The same key was stored at this time, and so it must have been removed.
-    SameKeyStored(Timestamp),
+    /// The same key was stored, and so it must have been removed, or belong to somebody else.
+    SameKeyStored {
+        /// When it was stored or used last.
+        at: Timestamp,
+        /// Name of the key that it was signed with, if it was signed.
+        signer: Option<String>,
+    },
     /// The same key was run, and was not stored; why not.
     SameKeyNotStored(Option<String>),
     /// The nearest run with the same label, and the differences to it.
@@ -41,7 +46,7 @@ pub(crate) fn earlier(store: &FsStore, journal: &Journal, label: &str, key: &Key
         Some(record) if record.outcome == Outcome::NotStored => {
             return Earlier::SameKeyNotStored(record.not_stored.clone());
         }
-        Some(record) => return Earlier::SameKeyStored(record.at),
+        Some(record) => return Earlier::SameKeyStored { at: record.at, signer: record.signer.clone() },
         None => {}
     }
     nearest(store, records.iter().rev().filter(|record| record.label == label), now)

@@ -52,6 +52,9 @@ pub struct Record {
     pub base: String,
     /// Terminal session or CI job.
     pub session: String,
+    /// Name of the key that its result was or would have been signed with, if results are signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
     /// Outputs that differed when a hit was run again; nothing if that was not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differing: Option<u64>,
@@ -169,6 +172,7 @@ mod tests {
             code: 0,
             base: "/b".to_owned(),
             session: "1".to_owned(),
+            signer: None,
             differing: None,
         }
     }

@@ -9,6 +9,7 @@ mod append;
 pub mod base;
 pub mod depfile;
 mod discovered;
+mod entries;
 pub mod environment;
 pub mod exec;
 mod execute;
@@ -36,6 +37,7 @@ pub mod tool;
 mod value;
 mod why;
 
+pub use entries::Signing;
 pub use report::{NoPaint, Paint, Reason, Report, Tone};
 pub use runner::{RunError, Session, Ui, journal, plan_key, run};
 pub use spec::{Failures, Mode, MtimeMode, RestoreMode, Spec, StdinMode};

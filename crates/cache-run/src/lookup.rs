@@ -1,9 +1,10 @@
 //! Finding the stored result of a run.
 
 use cache_core::{Digest, Entry, Key};
-use cache_fs::{FsStore, Lookup};
+use cache_fs::Lookup;
 
 use crate::discovered::Change;
+use crate::entries::Entries;
 use crate::manifest::{Difference, HIDDEN};
 use crate::plan::Plan;
 use crate::report::Reason;
@@ -29,12 +30,12 @@ pub(crate) enum Found {
 }
 
 /// Looks the run of `plan` up, in one step or, by way of what earlier runs discovered, in two.
-pub(crate) fn find(store: &FsStore, spec: &Spec, plan: &mut Plan<'_>) -> Found {
-    let entry = match store.get(&plan.key) {
+pub(crate) fn find(entries: Entries<'_>, spec: &Spec, plan: &mut Plan<'_>) -> Found {
+    let entry = match entries.get(&plan.key) {
         Ok(Lookup::Hit(entry)) => entry,
         Ok(Lookup::Miss(miss)) => {
-            let found = Reason::of_miss(miss, now(), store);
-            return stale(store, spec, &plan.key).unwrap_or(Found::Miss(found));
+            let found = Reason::of_miss(miss, now(), entries.store);
+            return stale(entries, spec, &plan.key).unwrap_or(Found::Miss(found));
         }
         Err(error) => return Found::Miss(Some(Reason::Unknown(error.to_string()))),
     };
@@ -46,11 +47,11 @@ pub(crate) fn find(store: &FsStore, spec: &Spec, plan: &mut Plan<'_>) -> Found {
     };
     match matching(&index, plan) {
         Err(reason) => Found::Miss(reason),
-        Ok(set) => match store.get(&set.result) {
+        Ok(set) => match entries.get(&set.result) {
             Ok(Lookup::Hit(entry)) => judge(spec, entry),
             Ok(Lookup::Miss(miss)) => {
-                let reason = Reason::of_miss(miss, now(), store);
-                stale(store, spec, &set.result).unwrap_or(Found::Miss(reason))
+                let reason = Reason::of_miss(miss, now(), entries.store);
+                stale(entries, spec, &set.result).unwrap_or(Found::Miss(reason))
             }
             Err(error) => Found::Miss(Some(Reason::Unknown(error.to_string()))),
         },
@@ -123,11 +124,11 @@ fn judge(spec: &Spec, entry: Entry) -> Found {
     Found::Fresh(Box::new(Hit { entry, result }))
 }
 
-fn stale(store: &FsStore, spec: &Spec, key: &Key) -> Option<Found> {
+fn stale(entries: Entries<'_>, spec: &Spec, key: &Key) -> Option<Found> {
     if !spec.stale {
         return None;
     }
-    let entry = store.get_stale(key).ok()??;
+    let entry = entries.get_stale(key).ok()??;
     let result = value::decode::<RunResult>(&entry.value).filter(|_| entry.meta.kind == KIND_RESULT)?;
     spec.failures.store(result.code).then(|| Found::Stale(Box::new(Hit { entry, result })))
 }

@@ -74,6 +74,12 @@ pub enum Reason {
     Corrupt,
     /// There is a result of a newer version of this program.
     Newer,
+    /// There is a result that nobody signed, and only signed ones count.
+    Unsigned,
+    /// There was a result, signed with a key that is not given here.
+    UnknownSigner,
+    /// There was a result that was changed or moved by somebody without a key.
+    Forged,
     /// The user asked for it.
     Asked(&'static str),
     /// The same run was stored, and is not there any more.
@@ -104,6 +110,9 @@ impl Reason {
             }
             MissReason::Corrupt => Some(Self::Corrupt),
             MissReason::NewerFormat => Some(Self::Newer),
+            MissReason::Unsigned => Some(Self::Unsigned),
+            MissReason::UnknownSigner => Some(Self::UnknownSigner),
+            MissReason::Forged => Some(Self::Forged),
             _ => None,
         }
     }
@@ -130,6 +139,11 @@ impl Reason {
             Self::Expired { ago } => one(format!("expired {} ago", human::duration(*ago))),
             Self::Corrupt => one("stored result was damaged and put aside".to_owned()),
             Self::Newer => one("stored result was made by a newer version".to_owned()),
+            Self::Unsigned => one("stored result is not signed".to_owned()),
+            Self::UnknownSigner => {
+                one("stored result was signed with a key that is not given here".to_owned())
+            }
+            Self::Forged => one("stored result has a wrong signature and was removed".to_owned()),
             Self::Asked(what) => one((*what).to_owned()),
             Self::Removed { ago } => one(format!("stored {} ago and removed since", human::duration(*ago))),
             Self::NotStoredBefore(why) => {

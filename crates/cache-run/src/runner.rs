@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use cache_core::{Digest, Key, OutputKind, Timestamp};
 use cache_fs::FsStore;
 
+use crate::entries::{Entries, Signing};
 use crate::exec::{self, LogError, SpawnError, Stdin};
 use crate::execute::{Execution, Verdict, lost_output};
 use crate::explain::{self, Earlier};
@@ -42,6 +43,8 @@ pub struct Session<'a> {
     pub store: Option<&'a FsStore>,
     /// What the trouble is; it becomes a warning.
     pub trouble: Option<String>,
+    /// Whose results count; nobody is asked if nothing.
+    pub signing: Option<Signing>,
     /// Name of the terminal session or CI job.
     pub id: String,
     /// Who shows what goes on.
@@ -252,7 +255,7 @@ enum Attempt {
     Miss(Option<Reason>),
 }
 
-impl Cached<'_> {
+impl<'a> Cached<'a> {
     fn run(&mut self) -> Result<Report, RunError> {
         let spec = self.run.spec;
         if spec.dry_run {
@@ -314,7 +317,7 @@ impl Cached<'_> {
     /// Looks the run up and restores it if it is there.
     fn look_up(&mut self) -> Attempt {
         let spec = self.run.spec;
-        let (hit, outcome) = match lookup::find(self.store, spec, &mut self.plan) {
+        let (hit, outcome) = match lookup::find(self.entries(), spec, &mut self.plan) {
             Found::Fresh(hit) => (hit, Outcome::Hit),
             Found::Stale(hit) => (hit, Outcome::Stale),
             Found::Miss(reason) => return Attempt::Miss(reason),
@@ -382,6 +385,10 @@ impl Cached<'_> {
         }
     }
 
+    fn entries(&self) -> Entries<'a> {
+        Entries { store: self.store, signing: self.run.session.signing.as_ref() }
+    }
+
     /// Waits until nobody else runs the same.
     fn take_off(&mut self) -> Option<Guard> {
         let name = self.plan.key.to_hex();
@@ -423,7 +430,10 @@ impl Cached<'_> {
         let journal = Journal::new(self.side.clone());
         match explain::earlier(self.store, &journal, &label, &self.plan.key, &manifest) {
             Earlier::None => Reason::First,
-            Earlier::SameKeyStored(at) => Reason::Removed { ago: now().since(at) },
+            Earlier::SameKeyStored { signer: Some(signer), .. } if !self.entries().knows(&signer) => {
+                Reason::UnknownSigner
+            }
+            Earlier::SameKeyStored { at, .. } => Reason::Removed { ago: now().since(at) },
             Earlier::SameKeyNotStored(why) => Reason::NotStoredBefore(why),
             Earlier::Nearest(_, differences) => Reason::Differs(differences),
             Earlier::Forgotten => {
@@ -434,7 +444,8 @@ impl Cached<'_> {
 
     /// Runs the command and stores what it gave.
     fn execute(&mut self, reason: Reason, verified: Option<&Hit>) -> Result<Report, RunError> {
-        let execution = Execution { spec: self.run.spec, store: self.store, side: &self.side, verified };
+        let execution =
+            Execution { spec: self.run.spec, entries: self.entries(), side: &self.side, verified };
         let done = execution.run(&mut self.plan)?;
         self.run.warnings.extend(done.warnings);
         let unmatched = self.plan.inputs.unmatched.iter();
@@ -478,6 +489,7 @@ impl Cached<'_> {
             code: report.code,
             base: self.plan.frame.base.display().to_string(),
             session: self.run.session.id.clone(),
+            signer: self.run.session.signing.as_ref().map(|signing| signing.ring.current().id().to_string()),
             differing: report.differing.as_ref().map(|names| names.len() as u64),
         };
         let _ = Journal::new(self.side.clone()).append(&record);

@@ -35,6 +35,7 @@ pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<i32> {
     let session = Session {
         store: place.store.as_ref(),
         trouble: place.trouble,
+        signing: place.signing,
         id: session::current(&context.config),
         ui: &terminal,
     };

@@ -11,4 +11,5 @@ mod keys;
 mod outputs;
 mod project;
 mod refusals;
+mod signing;
 mod support;

@@ -60,5 +60,16 @@ pub enum Standing {
     Forged,
 }
 
+/// What becomes of entries without a signature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Unsigned {
+    /// They are as good as signed ones: for a store that was filled before its entries were signed, and that only those who
+    /// are trusted can write to.
+    Accept,
+    /// They are misses.
+    #[default]
+    Refuse,
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,124 @@
+//! The entries of a cache as a run sees them: signed and checked, if the user wants that.
+
+use std::time::Duration;
+
+use cache_core::signing::{KeyId, Keyring, Standing, Unsigned};
+use cache_core::{Entry, Key, MissReason, PutMode, Result, Timestamp};
+use cache_fs::{FsStore, Lookup};
+
+/// How long a signed result is good unless the run says otherwise. It bounds for how long somebody who can write to the
+/// cache can put an old result back in the place of a newer one.
+const LIFETIME: Duration = Duration::from_hours(30 * 24);
+
+/// Whose results count.
+#[derive(Clone, Debug)]
+pub struct Signing {
+    /// The keys: results are signed with the first, and good if they are signed with any.
+    pub ring: Keyring,
+    /// Whether results without a signature are good as well.
+    pub unsigned: Unsigned,
+}
+
+/// The entries of a store, each at an [address](KeyId::address) of its signer.
+#[derive(Clone, Copy)]
+pub(crate) struct Entries<'a> {
+    pub(crate) store: &'a FsStore,
+    pub(crate) signing: Option<&'a Signing>,
+}
+
+/// Where an entry may be.
+struct Place {
+    address: Key,
+    signer: Option<KeyId>,
+}
+
+impl<'a> Entries<'a> {
+    /// Returns the best entry under `key`, or why there is none.
+    pub(crate) fn get(&self, key: &Key) -> Result<Lookup> {
+        let Some(signing) = self.signing else { return self.store.get(key) };
+        let mut why = MissReason::Absent;
+        for place in signing.places(key) {
+            let reason = match self.store.get(&place.address)? {
+                Lookup::Miss(reason) => reason,
+                Lookup::Hit(entry) => match signing.flaw(key, &place, &entry) {
+                    None => return Ok(Lookup::Hit(entry)),
+                    Some(flaw) => {
+                        self.put_aside(&place.address, flaw);
+                        flaw
+                    }
+                },
+            };
+            if why == MissReason::Absent {
+                why = reason;
+            }
+        }
+        // For the explanation only: there may be a result from before results were signed.
+        let is_unsigned = |lookup| matches!(lookup, Lookup::Hit(entry) if entry.signature.is_none());
+        if why == MissReason::Absent && self.store.get(key).is_ok_and(is_unsigned) {
+            why = MissReason::Unsigned;
+        }
+        Ok(Lookup::Miss(why))
+    }
+
+    /// Returns the best entry under `key`, also if its time is over.
+    pub(crate) fn get_stale(&self, key: &Key) -> Result<Option<Entry>> {
+        let Some(signing) = self.signing else { return self.store.get_stale(key) };
+        for place in signing.places(key) {
+            if let Some(entry) = self.store.get_stale(&place.address)?
+                && signing.flaw(key, &place, &entry).is_none()
+            {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Stores `entry` under `key`, in the place of all that was there.
+    pub(crate) fn put(&self, key: &Key, mut entry: Entry) -> Result<()> {
+        let Some(signing) = self.signing else {
+            return self.store.put(key, &entry, PutMode::Overwrite).map(drop);
+        };
+        let created = Timestamp::from(std::time::SystemTime::now());
+        entry.meta.expires.get_or_insert_with(|| created.plus(LIFETIME));
+        signing.ring.sign(key, &mut entry)?;
+        let mut places = signing.places(key);
+        if let Some(own) = places.next() {
+            let _ = self.store.put(&own.address, &entry, PutMode::Overwrite)?;
+        }
+        // What was replaced must not come back when the new one ends.
+        places.try_for_each(|place| self.store.remove(&place.address).map(drop))
+    }
+
+    /// Returns whether the key of this name counts.
+    pub(crate) fn knows(&self, signer: &str) -> bool {
+        self.signing.is_some_and(|signing| signing.ring.ids().any(|id| id.to_string() == signer))
+    }
+
+    /// Removes what is forged, and leaves alone what may be right for somebody else.
+    fn put_aside(&self, address: &Key, flaw: MissReason) {
+        if flaw == MissReason::Forged {
+            // In a cache that is only read it stays, and is found forged again.
+            let _ = self.store.remove(address);
+        }
+    }
+}
+
+impl Signing {
+    /// Returns where the entry under `key` may be; first where it is put.
+    fn places(&self, key: &Key) -> impl Iterator<Item = Place> {
+        let plain = (self.unsigned == Unsigned::Accept).then_some(Place { address: *key, signer: None });
+        let signed = self.ring.ids().map(|id| Place { address: id.address(key), signer: Some(id) });
+        signed.chain(plain)
+    }
+
+    /// Returns why the entry at `place` does not count.
+    fn flaw(&self, key: &Key, place: &Place, entry: &Entry) -> Option<MissReason> {
+        match self.ring.standing(key, entry) {
+            Standing::Valid if place.signer.is_none() || place.signer == entry.signer() => None,
+            Standing::Unsigned if place.signer.is_none() => None,
+            Standing::Unsigned => Some(MissReason::Unsigned),
+            Standing::UnknownSigner => Some(MissReason::UnknownSigner),
+            Standing::Valid | Standing::Forged => Some(MissReason::Forged),
+        }
+    }
+}
