@@ -1,10 +1,14 @@
 //! What the file system says about a file, reduced to what keys and memories of digests need.
 
+mod known;
+
 use std::fs::Metadata;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::{Fingerprint, StatFingerprint, Timestamp};
+
+pub use known::KnownDigests;
 
 /// How long a file must have been left alone before its time stamps are believed. FAT counts in steps of 2 s, HFS+
 /// and ext3 in 1 s, and the kernel's clock ticks every 1 to 10 ms: within one step an edit leaves no trace.
