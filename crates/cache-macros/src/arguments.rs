@@ -126,7 +126,8 @@ struct Argument {
 
 impl Parse for Argument {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        let name = input.parse()?;
+        let unknown = |error: Error| Error::new(error.span(), format!("there are {KNOWN}"));
+        let name = input.parse().map_err(unknown)?;
         let value = input.parse::<Option<Token![=]>>()?.map(|_| input.parse()).transpose()?;
         Ok(Self { name, value })
     }

@@ -1,6 +1,6 @@
 //! From a function to a memoised one and its companions.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
@@ -238,24 +238,22 @@ impl Expansion {
             let parts = self.function.names.iter().map(|name| part(name));
             quote!(&(#(#parts,)*))
         };
-        let ttl = if let Some(ttl) = &self.arguments.ttl {
-            quote!(::core::option::Option::Some(#ttl))
-        } else {
-            quote!(::core::option::Option::None)
-        };
         let further = self.further();
-        quote!(::vitte_cache::memo::Call::new(#store, &#path, #version, #key, #ttl) #further)
+        quote!(::vitte_cache::memo::Call::new(#store, &#path, #version, #key) #further)
     }
 
     /// What is said about a call besides its key and time.
     fn further(&self) -> TokenStream {
-        let Arguments { stale_while_revalidate, stale_on_error, files, .. } = &self.arguments;
-        let stale = stale_while_revalidate.as_ref().map(|stale| quote!(.stale_while_revalidate(#stale)));
+        let Arguments { ttl, stale_while_revalidate, stale_on_error, files, .. } = &self.arguments;
+        let ttl = ttl.as_ref().map(|ttl| quote_spanned!(ttl.span()=> .ttl(#ttl)));
+        let stale = stale_while_revalidate
+            .as_ref()
+            .map(|stale| quote_spanned!(stale.span()=> .stale_while_revalidate(#stale)));
         let on_error = stale_on_error.then(|| quote!(.stale_on_error()));
         let file = |file: &Expr| quote_spanned!(file.span()=> ::vitte_cache::memo::file(&(#file)));
         let files = files.iter().map(file).reduce(|all, next| quote!(#all, #next));
         let files = files.map(|files| quote!(.files(&[#files])));
-        quote!(#stale #on_error #files)
+        quote!(#ttl #stale #on_error #files)
     }
 
     /// Asks the cache, and calls the body of the author on a miss.
@@ -263,11 +261,17 @@ impl Expansion {
         let sig = &self.function.item.sig;
         let name = self.companion("uncached");
         let names = &self.function.names;
+        // What is wrong with the type is said where it stands.
+        let span = match &sig.output {
+            ReturnType::Type(_, kind) => kind.span(),
+            ReturnType::Default => sig.ident.span(),
+        };
+        let span = span.resolved_at(Span::call_site());
         let callee = if let Some(receiver) = self.function.receiver() {
             let this = receiver.self_token;
-            quote!(Self::#name(#this, #(#names),*))
+            quote_spanned!(span=> Self::#name(#this, #(#names),*))
         } else {
-            quote!(#name(#(#names),*))
+            quote_spanned!(span=> #name(#(#names),*))
         };
         let method = match (self.arguments.kept, self.function.is_async()) {
             (Kept::Whole, false) => "run",
@@ -277,16 +281,11 @@ impl Expansion {
             (Kept::Some, false) => "run_option",
             (Kept::Some, true) => "run_option_async",
         };
-        // What is wrong with the type is said where it stands.
-        let span = match &sig.output {
-            ReturnType::Type(_, kind) => kind.span(),
-            ReturnType::Default => sig.ident.span(),
-        };
-        let method = Ident::new(method, span);
+        let (call, method) = (Ident::new("__call", span), Ident::new(method, span));
         if self.function.is_async() {
-            quote!(__call.#method(#callee).await)
+            quote_spanned!(span=> #call.#method(#callee).await)
         } else {
-            quote!(__call.#method(move || #callee))
+            quote_spanned!(span=> #call.#method(move || #callee))
         }
     }
 }

@@ -14,5 +14,11 @@ use proc_macro::TokenStream;
 /// Keeps what a function returns. See `vitte_cache::cached`.
 #[proc_macro_attribute]
 pub fn cached(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    expand::cached(attribute.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+    let refused = |error: syn::Error| {
+        // The function stays, so that those who call it are not blamed as well.
+        let mut tokens = TokenStream::from(error.into_compile_error());
+        tokens.extend(item.clone());
+        tokens
+    };
+    expand::cached(attribute.into(), item.clone().into()).map_or_else(refused, TokenStream::from)
 }

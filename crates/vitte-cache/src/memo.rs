@@ -78,7 +78,6 @@ impl Call {
         path: &(impl AsRef<str> + ?Sized),
         version: &(impl Serialize + ?Sized),
         arguments: &(impl Serialize + ?Sized),
-        ttl: Option<Duration>,
     ) -> Self {
         let place = cache.and_then(|cache| {
             let (path, version) = (path.as_ref(), encoding::of_key(version)?);
@@ -89,7 +88,13 @@ impl Call {
                 .finish();
             Some((cache.clone(), Slot { key, kind: CALL, name: shown(path.as_bytes()) }))
         });
-        Self { place, terms: Terms::ttl(ttl), fresh: false }
+        Self { place, terms: Terms::default(), fresh: false }
+    }
+
+    /// Returns the call whose result ends after so long.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.terms.ttl = Some(ttl);
+        self
     }
 
     /// Returns the call that gives what is over for so long while one caller makes it anew.
