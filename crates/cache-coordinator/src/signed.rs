@@ -263,8 +263,8 @@ impl Store for Signed {
     /// # Cancel safety
     /// The entry is stored or not. If it is, older ones at other addresses may still be there.
     async fn put(&self, key: &Key, entry: &Entry, mode: PutMode) -> Result<PutOutcome> {
-        let signed = self.sign(key, entry)?;
-        let entry = signed.as_ref().unwrap_or(entry);
+        let renewed = self.sign(key, entry)?;
+        let entry = renewed.as_ref().unwrap_or(entry);
         let signer = entry.signer();
         let (own, others): (Vec<Place>, Vec<Place>) =
             self.places(key).partition(|place| place.signer == signer);

@@ -32,7 +32,7 @@ struct Place {
     signer: Option<KeyId>,
 }
 
-impl<'a> Entries<'a> {
+impl Entries<'_> {
     /// Returns the best entry under `key`, or why there is none.
     pub(crate) fn get(&self, key: &Key) -> Result<Lookup> {
         let Some(signing) = self.signing else { return self.store.get(key) };
