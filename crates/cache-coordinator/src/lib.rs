@@ -70,6 +70,7 @@ pub mod action;
 mod background;
 mod blobs;
 mod breaker;
+pub mod bundle;
 mod chain;
 mod cleaner;
 mod clear;
