@@ -176,11 +176,11 @@ fn a_damaged_memory_is_an_empty_one() {
     damaged.push([&good[..], &[0; 52]].concat());
     for bytes in damaged {
         fs::write(place.at("memory"), &bytes).unwrap();
-        let mut memory = place.memory();
+        let memory = place.memory();
         assert!(stats.iter().all(|stat| memory.get(*stat).is_none()), "{} bytes", bytes.len());
     }
     fs::write(place.at("memory"), &good).unwrap();
-    let mut memory = place.memory();
+    let memory = place.memory();
     assert!(stats.iter().all(|stat| memory.get(*stat).is_some()));
 }
 
