@@ -45,13 +45,7 @@ impl Memory {
 
     /// Returns a memory that is empty and is never saved.
     pub fn none(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            path: None,
-            clock,
-            loaded: KnownDigests::default(),
-            learned: Vec::new(),
-            devices: Vec::new(),
-        }
+        Self { path: None, clock, loaded: KnownDigests::default(), learned: Vec::new(), devices: Vec::new() }
     }
 
     /// Returns the time by the memory's clock.

@@ -1,13 +1,13 @@
 //! The files of a checkout: what is in them, by as few reads as possible.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata, OpenOptions};
-use std::io;
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use cache_core::stat::{Stat, is_trustworthy};
+use cache_core::stat::{KnownDigests, Stat, is_trustworthy};
 use cache_core::{
     Clock, Digest, FileDependency, FileState, HashFunction, RelPath, StatFingerprint, SystemClock, TreePath,
 };
@@ -22,14 +22,21 @@ const MAX_KNOWN: usize = 1 << 20;
 
 /// What is known about the files of one checkout. Shared by the caches of a build tool.
 ///
-/// A content is read once and then remembered by device, inode, size, mode, modification and change time, as long as the
-/// process lives. It keeps git's racy-clean rule: nothing is remembered of a file that was touched less than two seconds
-/// before it was read, that changed meanwhile, or that is on a file system whose time stamps cannot be believed.
+/// A content is read once and then remembered by device, inode, size, mode, modification and change time: as long as the
+/// process lives, and for the next one if that is [wanted](Self::remember_in). It keeps git's racy-clean rule: nothing is
+/// remembered of a file that was touched less than two seconds before it was read, that changed meanwhile, or that is on a
+/// file system whose time stamps cannot be believed.
 #[derive(Debug)]
 pub struct FileStates {
     base: PathBuf,
     clock: Arc<dyn Clock>,
     known: RwLock<HashMap<StatFingerprint, Digest>>,
+    /// What an earlier process learned.
+    earlier: KnownDigests,
+    /// Where it is kept for the next one.
+    memory: Option<PathBuf>,
+    /// Whether something was learned since it was saved.
+    unsaved: AtomicBool,
     devices: RwLock<HashMap<u64, bool>>,
     looked_at: AtomicU64,
     read: AtomicU64,
@@ -55,6 +62,14 @@ pub enum FileError {
     #[error("cannot read {}: {source}", path.display())]
     Io {
         /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// What is known cannot be kept for the next process, which has to read all files again.
+    #[error("cannot write {}: {source}; make its directory writable or name another file", path.display())]
+    Unsaved {
+        /// Where it was to be kept.
         path: PathBuf,
         /// What the system said.
         source: Arc<io::Error>,
@@ -123,9 +138,48 @@ impl FileStates {
             base,
             clock,
             known: RwLock::default(),
+            earlier: KnownDigests::default(),
+            memory: None,
+            unsaved: AtomicBool::new(false),
             devices: RwLock::default(),
             looked_at: AtomicU64::new(0),
             read: AtomicU64::new(0),
+        })
+    }
+
+    /// Takes over what an earlier process [saved](Self::save) in `file`, and saves there as well. One file for each base
+    /// directory is best. It has to be where only this user may write, as what it says is believed: in the cache directory,
+    /// or in the user's own state directory. A file that is not there, damaged, of another version, of another user, or that
+    /// everybody may write to, says nothing.
+    ///
+    /// Why what it says is right also in another process is told in [`KnownDigests`].
+    #[must_use]
+    pub fn remember_in(mut self, file: impl Into<PathBuf>) -> Self {
+        let file = file.into();
+        self.earlier = earlier(&file);
+        self.memory = Some(file);
+        self
+    }
+
+    /// Keeps what is known about files for the next process, if a [file](Self::remember_in) was named and there is anything
+    /// new. What another process saved meanwhile stays. The file holds what this process used, at most a million contents,
+    /// and 200,000 others that were used before: 52 bytes each.
+    ///
+    /// # Errors
+    /// If the file cannot be written. Nothing is lost by that but time.
+    pub fn save(&self) -> Result<(), FileError> {
+        let Some(path) = &self.memory else { return Ok(()) };
+        if !self.unsaved.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let merged = {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            let learned = known.iter().map(|(stat, digest)| (*stat, *digest));
+            self.earlier.merged(&earlier(path), learned)
+        };
+        write_whole(path, merged.as_bytes()).map_err(|source| {
+            self.unsaved.store(true, Ordering::Relaxed);
+            FileError::Unsaved { path: path.clone(), source: Arc::new(source) }
         })
     }
 
@@ -282,7 +336,8 @@ impl FileStates {
     }
 
     fn known(&self, stat: StatFingerprint) -> Option<Digest> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).get(&stat).copied()
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&stat).copied();
+        known.or_else(|| self.earlier.get(stat))
     }
 
     fn learn(&self, stat: StatFingerprint, digest: Digest) {
@@ -291,6 +346,7 @@ impl FileStates {
             known.clear();
         }
         known.insert(stat, digest);
+        self.unsaved.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether time stamps of files on the device `dev` are to be believed. The file system is asked once.
@@ -308,6 +364,28 @@ impl FileError {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source: Arc::new(source) }
     }
+}
+
+/// Returns what the file at `path` remembers; nothing if it is not there or cannot be trusted.
+fn earlier(path: &Path) -> KnownDigests {
+    // A link could lead to a file that somebody else may replace.
+    let is_own = path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
+    let file = is_own.then(|| open(path).ok()).flatten();
+    file.and_then(|file| KnownDigests::read(&file)).unwrap_or_default()
+}
+
+/// Puts a file with `content` in the place of what is at `path`, for this user alone.
+fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)?;
+    let mut file = tempfile::Builder::new().prefix(".files-").tempfile_in(dir)?;
+    file.write_all(content)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
 }
 
 /// Returns whether there is nothing at a path.
