@@ -193,6 +193,7 @@ mod tests {
             code: 0,
             base: "/".to_owned(),
             session: String::new(),
+            signer: None,
             differing: None,
             not_stored: None,
         }
