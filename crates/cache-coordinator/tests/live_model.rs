@@ -79,11 +79,8 @@ fn step() -> impl Strategy<Value = Step> {
     let key = 0..KEYS;
     let path = 0..PATHS.len();
     let polls = 0_u64..14;
-    let class = prop_oneof![
-        Just(Durability::Workspace),
-        Just(Durability::Vendored),
-        Just(Durability::Toolchain)
-    ];
+    let class =
+        prop_oneof![Just(Durability::Workspace), Just(Durability::Vendored), Just(Durability::Toolchain)];
     prop_oneof![
         12 => persist().prop_map(Step::Persist),
         1 => (persist(), polls.clone()).prop_map(|(persist, polls)| Step::DroppedPersist(persist, polls)),
@@ -219,9 +216,9 @@ impl World {
             .map(|(key, items)| (*key, items.iter().map(|item| item.result).collect()))
             .collect();
         self.taint(|item| {
-            item.upstreams
-                .iter()
-                .any(|(key, used)| results.get(key).is_some_and(|now| now.iter().any(|result| result != used)))
+            item.upstreams.iter().any(|(key, used)| {
+                results.get(key).is_some_and(|now| now.iter().any(|result| result != used))
+            })
         });
     }
 

@@ -1,7 +1,7 @@
 //! The live cache.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -10,11 +10,11 @@ use cache_core::{Entry, FileDependency, Key, ListFilter, Namespace, Result, Stor
 use super::answer::{Absence, Found, Invalidation, Lookup};
 use super::check::Verdict;
 use super::persist::MAX_BYTES;
-use super::resolve::{Spot, spots};
+use super::resolve::lexical;
 use super::state::State;
 use super::stats::LiveStats;
-use super::trace::{Durability, KIND, Mark, Trace, Upstream};
-use crate::action::{FileError, FileStates, offload};
+use super::trace::{KIND, Mark, Trace, Upstream};
+use crate::action::{FileError, FileStates};
 
 /// How many entries are listed at a time when a graph is rebuilt.
 const PAGE: usize = 1000;
@@ -171,12 +171,12 @@ impl Inner {
 
     /// Looks an entry up; returns nothing if something was reported meanwhile.
     async fn attempt(&self, key: &Key, again: bool) -> Option<Lookup> {
-        let (reports, revision) = {
+        let (drops, revision) = {
             let state = self.state();
             if state.removals.dropped_by(key).is_some() {
                 return Some(state.gone(key));
             }
-            (state.reports, state.graph.revision())
+            (state.drops, state.graph.revision())
         };
         let entry = match self.store.get(key).await {
             Ok(entry) => entry,
@@ -200,7 +200,7 @@ impl Inner {
             let mut state = self.state();
             let known = state.graph.find_known(key);
             let is_touched = known.is_some_and(|id| state.graph.is_touched_since(id, revision));
-            if state.reports != reports || is_touched {
+            if state.drops != drops || is_touched {
                 return None;
             }
             let fingerprint = trace.fingerprint();
@@ -284,7 +284,7 @@ impl LiveCache {
     /// Returns the entry under `key` if what it was computed from is as it was when this was called: its files and those
     /// of all entries upstream, each checked as [`Validation`](super::Validation) says, and the results of those.
     ///
-    /// Only entries that are [durable](Durability) in all that they were computed from are not checked again. What is found
+    /// Only entries that are [durable](super::Durability) in all that they were computed from are not checked again. What is found
     /// to have changed is dropped, here and in the store.
     ///
     /// # Cancel safety
@@ -303,118 +303,9 @@ impl LiveCache {
     /// Dropping the future changes nothing; reading goes on in the background to the end of the files.
     pub async fn snapshot<P: AsRef<Path>>(&self, paths: &[P]) -> Result<Vec<FileDependency>, FileError> {
         let base = self.inner.files.base();
-        let name = |path: &P| Ok(TreePath::new(base, &super::resolve::lexical(&base.join(path)))?);
+        let name = |path: &P| Ok(TreePath::new(base, &lexical(&base.join(path)))?);
         let paths: Result<Vec<TreePath>, FileError> = paths.iter().map(name).collect();
         self.inner.files.snapshot(&paths?).await
-    }
-
-    /// Puts the entry under `key` in doubt, and all that depend on it: they are checked before they are served again. Returns
-    /// whether it is known.
-    ///
-    /// A check looks at files and entries. If something else has changed, [drop](Self::invalidate) the entry instead.
-    pub fn mark_dirty(&self, key: &Key) -> bool {
-        let mut state = self.inner.state();
-        state.reports += 1;
-        let known = state.graph.find_known(key);
-        if let Some(id) = known {
-            state.graph.doubt(&[id]);
-        }
-        known.is_some()
-    }
-
-    /// Puts all entries in doubt that name `path`, absolute or relative to the base, or a path below it, and all that depend
-    /// on them. Returns how many name it. This is what a watcher does.
-    ///
-    /// Symbolic links on the way are looked up in the file system.
-    pub fn mark_path_dirty(&self, path: impl AsRef<Path>) -> usize {
-        let spots = spots(self.inner.files.base(), path.as_ref());
-        let mut state = self.inner.state();
-        state.reports += 1;
-        let naming = naming(&mut state, &spots);
-        state.graph.doubt(&naming);
-        naming.len()
-    }
-
-    /// Puts all entries in doubt that are as durable as `class` or less: the next look-up checks them again. For
-    /// [`Durability::Vendored`] that is what a program says after a package manager ran. Costs the same for any number of
-    /// entries.
-    pub fn report_durability(&self, class: Durability) {
-        let mut state = self.inner.state();
-        state.reports += 1;
-        state.graph.doubt_class(class);
-    }
-
-    /// Drops the entry under `key`, and puts all in doubt that depend on it: they are valid again if its result turns out the
-    /// same. Returns whether it was known.
-    ///
-    /// # Errors
-    /// If the store refuses to remove it. It is not served any more all the same, and the removal is tried again with the
-    /// next one.
-    ///
-    /// # Cancel safety
-    /// Once polled, the entry is dropped here; what is not removed from the store yet is removed with the next one.
-    pub async fn invalidate(&self, key: &Key) -> Result<bool> {
-        let known = {
-            let mut state = self.inner.state();
-            state.reports += 1;
-            let known = state.graph.find_known(key);
-            match known {
-                Some(id) => state.drop_entry(id, Invalidation::Dropped),
-                // It may be in the store all the same, if nobody listed it.
-                None => state.await_removal(*key),
-            }
-            known.is_some()
-        };
-        self.inner.remove_dropped().await?;
-        Ok(known)
-    }
-
-    /// Drops all entries that were computed from the entry under `key`, directly or not, each once. That entry itself is
-    /// dropped only if it was computed from itself. Returns how many were dropped.
-    ///
-    /// # Errors
-    /// As [`invalidate`](Self::invalidate).
-    ///
-    /// # Cancel safety
-    /// As [`invalidate`](Self::invalidate).
-    pub async fn invalidate_upstream(&self, key: &Key) -> Result<usize> {
-        let dropped = {
-            let mut state = self.inner.state();
-            state.reports += 1;
-            let downstream = state.graph.find(key).map_or_else(Vec::new, |id| state.graph.downstream(id));
-            // The ids are used again as soon as nobody names them.
-            let keys: Vec<Key> = downstream.iter().map(|id| state.graph.key(*id)).collect();
-            drop_all(&mut state, &keys, &Invalidation::UpstreamReported { key: *key })
-        };
-        self.inner.remove_dropped().await?;
-        Ok(dropped)
-    }
-
-    /// Drops all entries that name `path`, absolute or relative to the base, or a path below it, and puts all in doubt that
-    /// depend on them: they are valid again if those have the same results again. Returns how many were dropped.
-    ///
-    /// A file is found under the name that an entry gives it, under its own, and under that of each symbolic link on the way.
-    ///
-    /// # Errors
-    /// As [`invalidate`](Self::invalidate).
-    ///
-    /// # Cancel safety
-    /// Dropping the future may leave all as it was. Once entries are dropped here, what is not removed from the store yet is
-    /// removed with the next one.
-    pub async fn invalidate_path(&self, path: impl AsRef<Path>) -> Result<usize> {
-        let (files, path): (_, PathBuf) = (Arc::clone(&self.inner.files), path.as_ref().to_owned());
-        let found = offload(move || spots(files.base(), &path)).await;
-        let interrupted = || cache_core::Error::Invalid("looking a path up was interrupted".to_owned());
-        let found = found.ok_or_else(interrupted)?;
-        let dropped = {
-            let mut state = self.inner.state();
-            state.reports += 1;
-            let naming = naming(&mut state, &found);
-            let keys: Vec<Key> = naming.iter().map(|id| state.graph.key(*id)).collect();
-            drop_all(&mut state, &keys, &Invalidation::PathReported)
-        };
-        self.inner.remove_dropped().await?;
-        Ok(dropped)
     }
 
     /// Returns the kinds that there are entries of.
@@ -458,33 +349,4 @@ impl LiveCache {
     pub async fn close(&self) -> Result<()> {
         self.flush().await
     }
-}
-
-/// Returns the entries that name one of `spots` or something below.
-fn naming(state: &mut State, spots: &[Spot]) -> Vec<u32> {
-    let mut naming = Vec::new();
-    for spot in spots {
-        let top = match spot {
-            Spot::At(path) => state.graph.paths.find(path),
-            Spot::Top(top) => Some(*top),
-        };
-        if let Some(top) = top {
-            naming.extend(state.graph.naming(top));
-        }
-    }
-    naming.sort_unstable();
-    naming.dedup();
-    naming
-}
-
-/// Drops the entries under `keys`, and returns how many there were.
-fn drop_all(state: &mut State, keys: &[Key], why: &Invalidation) -> usize {
-    let mut dropped = 0;
-    for key in keys {
-        if let Some(id) = state.graph.find_known(key) {
-            state.drop_entry(id, why.clone());
-            dropped += 1;
-        }
-    }
-    dropped
 }

@@ -48,17 +48,17 @@ impl Inner {
     pub(super) async fn check(&self, key: &Key, again: bool) -> Verdict {
         let mut fetched = HashSet::new();
         let plan = loop {
-            let (plan, reports) = {
+            let (plan, drops) = {
                 let mut state = self.state();
                 let Some(root) = state.graph.find_known(key) else { return Verdict::Restless };
-                (plan(&mut state, root, again), state.reports)
+                (plan(&mut state, root, again), state.drops)
             };
             let missing: Vec<Key> =
                 plan.orphans.iter().map(|(_, key)| *key).filter(|key| fetched.insert(*key)).collect();
             if missing.is_empty() || fetched.len() > MAX_FETCHED {
                 break plan;
             }
-            if !self.adopt_all(&missing, reports).await {
+            if !self.adopt_all(&missing, drops).await {
                 return Verdict::Restless;
             }
         };
@@ -81,13 +81,13 @@ impl Inner {
         conclude(&mut self.state(), &plan, found)
     }
 
-    /// Takes notice of those of `keys` that are in the store. Returns whether nothing was reported meanwhile.
-    async fn adopt_all(&self, keys: &[Key], reports: u64) -> bool {
+    /// Takes notice of those of `keys` that are in the store. Returns whether nothing was dropped meanwhile.
+    async fn adopt_all(&self, keys: &[Key], drops: u64) -> bool {
         for keys in keys.chunks(FETCH_BATCH) {
             // What cannot be told is not known, and that makes a miss.
             let Ok(entries) = self.store.get_many(keys).await else { continue };
             let mut state = self.state();
-            if state.reports != reports {
+            if state.drops != drops {
                 return false;
             }
             for (key, entry) in keys.iter().zip(entries) {

@@ -31,8 +31,8 @@ pub(super) struct Graph {
     revision: u64,
     /// The last revision at which a class, or one that is more durable, was in doubt as a whole.
     doubted: [u64; Durability::ALL.len()],
-    /// Whether nothing is fresh that somebody edits, as nobody would say so.
-    pub(super) is_blind: bool,
+    /// How many watchers there are that do not see everything: nothing is fresh then.
+    blind: usize,
     /// Where the search for room goes on.
     hand: u32,
     /// How many edges were followed to put entries in doubt or to drop them.
@@ -108,7 +108,7 @@ impl Graph {
             known: 0,
             revision: 1,
             doubted: [0; Durability::ALL.len()],
-            is_blind: false,
+            blind: 0,
             hand: 0,
             visited: 0,
         }
@@ -197,8 +197,7 @@ impl Graph {
     pub(super) fn is_fresh(&self, id: u32) -> bool {
         let node = self.nodes.get(id);
         let doubted = self.doubted[node.durability as usize];
-        let is_seen = !(self.is_blind && node.durability == Durability::Workspace);
-        node.is_known && is_seen && node.verified >= node.touched && node.verified >= doubted
+        node.is_known && self.blind == 0 && node.verified >= node.touched && node.verified >= doubted
     }
 
     /// Returns whether anything put the entry in doubt, or replaced it, after `revision`.
@@ -221,6 +220,20 @@ impl Graph {
     pub(super) fn doubt_class(&mut self, class: Durability) {
         let revision = self.advance();
         self.doubted[..=class as usize].fill(revision);
+    }
+
+    /// Trusts nobody to say what changes, until [`see_again`](Self::see_again).
+    #[cfg(feature = "watch")]
+    pub(super) fn go_blind(&mut self) {
+        self.blind += 1;
+    }
+
+    /// Trusts whoever says what changes, from now on.
+    #[cfg(feature = "watch")]
+    pub(super) fn see_again(&mut self) {
+        self.blind -= 1;
+        // While nothing was fresh, no doubt was passed on.
+        self.doubt_class(Durability::Toolchain);
     }
 
     /// Adds the entry under `key`, or gives it another trace. Those computed from it are in doubt unless its result is the

@@ -88,14 +88,19 @@ mod edges;
 mod graph;
 mod paths;
 mod persist;
+mod report;
 mod resolve;
 mod slab;
 mod state;
 mod stats;
 mod trace;
+#[cfg(feature = "watch")]
+mod watch;
 
 pub use answer::{Absence, Found, Invalidation, Lookup};
 pub use cache::{LiveCache, LiveCacheBuilder, Rebuilt};
 pub use persist::{LiveEntry, PersistError, Persisted};
 pub use stats::LiveStats;
 pub use trace::{Durability, Upstream, Validation};
+#[cfg(feature = "watch")]
+pub use watch::{Changes, Watch, WatchError};

@@ -19,8 +19,10 @@ pub(super) struct State {
     pub(super) graph: Graph,
     pub(super) removals: Removals,
     reasons: Reasons,
-    /// How often something was reported: what was read before is not believed after.
+    /// How often something was reported: what was computed before is not taken for valid after.
     pub(super) reports: u64,
+    /// How often entries were dropped by a report: what was read from the store before may be one of them.
+    pub(super) drops: u64,
     pub(super) stats: LiveStats,
     max_entries: usize,
 }
@@ -107,6 +109,7 @@ impl State {
             removals: Removals::default(),
             reasons: Reasons::default(),
             reports: 0,
+            drops: 0,
             stats: LiveStats::default(),
             max_entries,
         }
