@@ -4,10 +4,12 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Clock, ListFilter, MissReason, Namespace, Policy, PutMode};
+use cache_core::signing::{Keyring, SigningKey, Standing};
+use cache_core::{Clock, ListFilter, MissReason, Namespace, Policy, Priority, PutMode};
 use cache_fs::{FsStore, Layout, Options};
 use common::{START, clock, content, entry, hit, key, miss, options};
 
@@ -46,6 +48,37 @@ fn an_entry_whose_time_is_over_is_a_miss_until_it_is_collected() {
         clock.advance(MINUTE);
         let put = store.put(&key(2), &entry("again"), PutMode::IfAbsent).unwrap();
         assert_eq!(put, cache_core::PutOutcome::Stored, "{layout:?}");
+    }
+}
+
+/// What the store adds to an entry, it may not add to one that somebody signed.
+#[test]
+fn a_signed_entry_stays_as_it_was_signed_whatever_the_policy_says() {
+    let ring = Keyring::new(SigningKey::from_bytes([1; 32]));
+    for layout in LAYOUTS {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = Policy { default_ttl: Some(MINUTE), priority: Priority::High, ..Policy::unlimited() };
+        let options = Options { layout, policy: Some(policy), clock: clock(), ..options() };
+        let store = FsStore::open(dir.path(), options).unwrap();
+        for (n, expires) in [(1, None), (2, Some(START.plus(100 * MINUTE)))] {
+            let mut signed = entry("signed");
+            signed.meta.expires = expires;
+            ring.sign(&key(n), &mut signed).unwrap();
+            let _ = store.put(&key(n), &signed, PutMode::Overwrite).unwrap();
+            let found = hit(&store, &key(n)).unwrap();
+            assert_eq!((ring.standing(&key(n), &found), &found), (Standing::Valid, &signed), "{layout:?}");
+        }
+        let _ = store.put(&key(3), &entry("unsigned"), PutMode::Overwrite).unwrap();
+        let unsigned = hit(&store, &key(3)).unwrap().meta;
+        assert!(unsigned.expires.is_some() && unsigned.priority == Priority::High, "{layout:?}");
+        let signers: BTreeSet<_> = store
+            .list(&ListFilter::default(), None, 10)
+            .unwrap()
+            .items
+            .iter()
+            .map(|item| item.signer)
+            .collect();
+        assert_eq!(signers, BTreeSet::from([None, Some(ring.current().id())]), "{layout:?}");
     }
 }
 

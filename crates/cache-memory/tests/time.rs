@@ -7,6 +7,7 @@ mod common;
 use std::sync::Barrier;
 use std::time::Duration;
 
+use cache_core::signing::{Keyring, SigningKey, Standing};
 use cache_core::{Clock, Digest, Key, ListFilter, MissReason, Policy, PutMode, PutOutcome, Store};
 use cache_memory::{MemoryStore, Swept};
 use cache_testkit::block_on;
@@ -24,6 +25,17 @@ fn ensure(store: &MemoryStore, key: &Key, there: bool) {
     assert_eq!(block_on(store.get_many(&[*key])).unwrap()[0].is_some(), there, "get_many");
     assert_eq!(store.get(key).is_some(), there, "get");
     assert_eq!(block_on(Store::get(store, key)).unwrap().is_some(), there, "get of the trait");
+}
+
+#[test]
+fn a_signed_entry_stays_as_it_was_signed_whatever_the_policy_says() {
+    let (store, _) = timed(Policy { default_ttl: Some(100 * MS), ..Policy::unlimited() });
+    let ring = Keyring::new(SigningKey::from_bytes([1; 32]));
+    let mut signed = entry("signed");
+    ring.sign(&key(1), &mut signed).unwrap();
+    let _ = store.put(&key(1), &signed, PutMode::Overwrite).unwrap();
+    assert_eq!(ring.standing(&key(1), &store.get(&key(1)).unwrap()), Standing::Valid);
+    assert_eq!(*store.get(&key(1)).unwrap(), signed);
 }
 
 #[test]
