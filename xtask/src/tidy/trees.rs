@@ -4,28 +4,78 @@ use super::{Problems, layers};
 use crate::step::Step;
 use crate::stop::Result;
 
-/// Runtimes and HTTP stacks. None of them belongs into `cache-core`.
+/// Runtimes and HTTP stacks. Only who asks for tiers, a server or a store on one gets any of them.
 const HEAVY: &[&str] = &["tokio", "async-std", "smol", "http", "h2", "hyper", "reqwest", "axum", "tonic"];
 
+/// What a user may ask for, and the back ends that come with it.
+struct Choice {
+    package: &'static str,
+    features: &'static [&'static str],
+    back_ends: &'static [&'static str],
+}
+
+const CHOICES: &[Choice] = &[
+    Choice { package: "cache-core", features: &["--all-features"], back_ends: &[] },
+    Choice { package: "cache-memory", features: &["--all-features"], back_ends: &["cache-memory"] },
+    // Its own feature `tokio` is on by default.
+    Choice { package: "cache-fs", features: &["--no-default-features"], back_ends: &["cache-fs"] },
+    Choice { package: "vitte-cache", features: &["--no-default-features"], back_ends: &[] },
+    Choice { package: "vitte-cache", features: &[], back_ends: &["cache-fs", "cache-memory"] },
+    Choice {
+        package: "vitte-cache",
+        features: &["--no-default-features", "--features=memory"],
+        back_ends: &["cache-memory"],
+    },
+    Choice {
+        package: "vitte-cache",
+        features: &["--no-default-features", "--features=macros"],
+        back_ends: &["cache-memory"],
+    },
+    Choice {
+        package: "vitte-cache",
+        features: &["--no-default-features", "--features=fs"],
+        back_ends: &["cache-fs"],
+    },
+];
+
 pub(super) fn check() -> Result<Problems> {
-    let core = tree("cache-core", "--all-features")?;
-    let facade = tree("vitte-cache", "--no-default-features")?;
-    let mut problems = forbidden("cache-core", &core, HEAVY.iter().copied());
-    problems.extend(forbidden("vitte-cache --no-default-features", &facade, layers::back_ends()));
-    problems.extend(forbidden("vitte-cache --no-default-features", &facade, HEAVY.iter().copied()));
+    let mut problems = Problems::new();
+    for choice in CHOICES {
+        problems.extend(choice.problems(&choice.tree()?));
+    }
     Ok(problems)
 }
 
-fn tree(package: &str, features: &str) -> Result<String> {
-    Step::cargo(["tree", "--package", package, features, "--target", "all", "--edges", "normal,build"])
-        .args(["--prefix", "none", "--format", "{p}"])
-        .text()
+impl Choice {
+    fn tree(&self) -> Result<String> {
+        Step::cargo(["tree", "--package", self.package, "--target", "all", "--edges", "normal,build"])
+            .args(self.features)
+            .args(["--prefix", "none", "--format", "{p}"])
+            .text()
+    }
+
+    /// Returns what is wrong with a tree: what nobody asked for, and what was asked for and is not there.
+    fn problems(&self, tree: &str) -> Problems {
+        let whose = format!("{} {}", self.package, self.features.join(" "));
+        let others = layers::back_ends().filter(|name| !self.back_ends.contains(name));
+        let mut problems = forbidden(&whose, tree, others.chain(HEAVY.iter().copied()));
+        // Otherwise a feature that does nothing would pass.
+        let absent = self.back_ends.iter().filter(|name| !has(tree, name));
+        problems
+            .extend(absent.map(|name| format!("{whose}: comes without {name}, which its users asked for")));
+        problems
+    }
 }
 
-/// Returns a problem for each forbidden crate in the tree, whose lines start with a crate's name.
+/// Returns whether a crate is in the tree, whose lines start with a crate's name.
+fn has(tree: &str, name: &str) -> bool {
+    tree.lines().any(|line| line.split(' ').next() == Some(name))
+}
+
+/// Returns a problem for each forbidden crate in the tree.
 fn forbidden<'a>(whose: &str, tree: &str, names: impl Iterator<Item = &'a str>) -> Problems {
     names
-        .filter(|name| tree.lines().any(|line| line.split(' ').next() == Some(name)))
+        .filter(|name| has(tree, name))
         .map(|name| {
             format!("{whose}: pulls in {name}, which its users did not ask for; see `cargo tree -i {name}`")
         })
@@ -43,6 +93,17 @@ mod tests {
         assert!(
             forbidden("cache-core", "cache-core v0.1.0\ntokio-util v0.7.0", HEAVY.iter().copied()).is_empty()
         );
+    }
+
+    #[test]
+    fn one_back_end_is_what_was_asked_for() {
+        let choice =
+            Choice { package: "vitte-cache", features: &["--features=fs"], back_ends: &["cache-fs"] };
+        let problems = |tree: &str| choice.problems(tree).join("\n");
+        assert_eq!(problems("vitte-cache v0.1.0\ncache-fs v0.1.0\ncache-core v0.1.0"), "");
+        assert!(problems("vitte-cache v0.1.0").contains("comes without cache-fs"));
+        assert!(problems("cache-fs v0.1.0\ncache-memory v0.1.0").contains("pulls in cache-memory"));
+        assert!(problems("cache-fs v0.1.0\ntokio v1.50.0").contains("pulls in tokio"));
     }
 
     #[test]
