@@ -68,7 +68,7 @@ where
         return Ok(value);
     }
     let (value, bytes) = match self::make(cache, slot, terms, make).await {
-        Ok(made) => made,
+        Ok(both) => both,
         Err(error) if terms.fallback => match cache.judged(slot, terms, Look::Peek).await {
             Some((_, value)) => {
                 let bytes = cache.encode(&value).ok();

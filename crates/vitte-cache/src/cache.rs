@@ -276,7 +276,7 @@ impl Cache {
             return Ok(value);
         }
         let (value, bytes) = match self.make(slot, terms, make) {
-            Ok(made) => made,
+            Ok(both) => both,
             Err(error) => {
                 let old = terms.fallback.then(|| self.judged(slot, terms, Look::Peek)).flatten();
                 let Some((_, value)) = old else { return Err(error) };

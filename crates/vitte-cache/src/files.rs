@@ -80,50 +80,44 @@ fn named(path: &Path) -> Option<(TreePath, PathBuf)> {
     Some((TreePath::new(&path.join("none"), &path).ok()?, path))
 }
 
-/// Returns what is at `path`, links followed; nothing if the system does not say.
-fn stat(path: &Path) -> Option<Option<Stat>> {
+/// Returns what is at `path`, links followed.
+fn stat(path: &Path) -> io::Result<Option<Stat>> {
     match fs::metadata(path) {
-        Ok(metadata) => Some(Some(Stat::new(&metadata))),
+        Ok(metadata) => Ok(Some(Stat::new(&metadata))),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Some(None)
+            Ok(None)
         }
-        Err(_) => None,
+        Err(error) => Err(error),
     }
 }
 
 fn is(path: &Path, recorded: &FileDependency) -> bool {
     match stat(path) {
-        Some(Some(stat)) if recorded.stat == Some(stat.fingerprint) => true,
-        Some(Some(_)) => look(path).is_some_and(|seen| seen.state == recorded.state),
-        Some(None) => recorded.state == FileState::Absent,
-        None => false,
+        Ok(Some(stat)) if recorded.stat == Some(stat.fingerprint) => true,
+        Ok(Some(_)) => look(path).is_some_and(|seen| seen.state == recorded.state),
+        Ok(None) => recorded.state == FileState::Absent,
+        Err(_) => false,
     }
 }
 
 fn look(path: &Path) -> Option<Seen> {
     let now = SystemClock.now();
-    let Some(stat) = stat(path)? else {
+    let Some(stat) = stat(path).ok()? else {
         return Some(Seen { state: FileState::Absent, stat: None, settled: false });
     };
     if stat.kind != Kind::File {
         return None;
     }
     let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(&stat.fingerprint).copied();
-    let (digest, settled) = match known {
-        Some(digest) => (digest, true),
-        None => {
-            let digest = read(path, &stat)?;
-            let settled = stat.settled(now) && is_trustworthy(path);
-            if settled {
-                let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
-                if known.len() >= MAX_KNOWN {
-                    known.clear();
-                }
-                known.insert(stat.fingerprint, digest);
-            }
-            (digest, settled)
+    let digest = known.map_or_else(|| read(path, &stat), Some)?;
+    let settled = known.is_some() || (stat.settled(now) && is_trustworthy(path));
+    if settled && known.is_none() {
+        let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_KNOWN {
+            known.clear();
         }
-    };
+        known.insert(stat.fingerprint, digest);
+    }
     let state = FileState::File { digest, executable: stat.executable };
     Some(Seen { state, stat: Some(stat.fingerprint), settled })
 }

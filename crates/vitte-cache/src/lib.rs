@@ -59,6 +59,7 @@ mod encoding;
 #[cfg(any(feature = "fs", feature = "memory"))]
 mod error;
 #[cfg(any(feature = "fs", feature = "memory"))]
+#[cfg_attr(not(feature = "macros"), expect(dead_code, reason = "only memoised functions name files"))]
 mod files;
 #[cfg(any(feature = "fs", feature = "memory"))]
 mod flight;
