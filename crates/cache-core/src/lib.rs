@@ -21,6 +21,7 @@ pub mod envelope;
 mod error;
 mod event;
 mod hex;
+pub mod human;
 mod key;
 mod namespace;
 mod path;

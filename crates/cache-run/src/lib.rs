@@ -15,7 +15,6 @@ pub mod exec;
 mod execute;
 mod explain;
 pub mod flight;
-pub mod human;
 pub mod inputs;
 pub mod journal;
 mod lookup;
@@ -37,6 +36,7 @@ pub mod tool;
 mod value;
 mod why;
 
+pub use cache_core::human;
 pub use entries::Signing;
 pub use report::{NoPaint, Paint, Reason, Report, Tone};
 pub use runner::{RunError, Session, Ui, journal, plan_key, run};
