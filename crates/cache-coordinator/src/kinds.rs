@@ -33,9 +33,21 @@ impl<T> Named<T> {
         (OTHER, &self.other)
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+    /// Returns the two numbers of all names that have any, by name.
+    pub(crate) fn collect(&self, numbers: impl Fn(&T) -> (u64, u64)) -> Vec<(String, u64, u64)> {
         let named = self.named.iter().filter_map(|(name, value)| Some((&**name.get()?, value)));
-        named.chain([(OTHER, &self.other)])
+        let mut all: Vec<(String, u64, u64)> = Vec::new();
+        for (name, value) in named.chain([(OTHER, &self.other)]) {
+            let (one, two) = numbers(value);
+            // Somebody's name may be "other" itself.
+            match all.iter_mut().find(|(known, ..)| known == name) {
+                Some(known) => (known.1, known.2) = (known.1 + one, known.2 + two),
+                None => all.push((name.to_owned(), one, two)),
+            }
+        }
+        all.retain(|(_, one, two)| one + two > 0);
+        all.sort();
+        all
     }
 }
 
@@ -62,18 +74,8 @@ impl Kinds {
     /// Returns the numbers of all kinds that have any, by name.
     pub(crate) fn stats(&self) -> Vec<KindStats> {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let mut stats: Vec<KindStats> = Vec::new();
-        for (kind, numbers) in self.0.iter() {
-            let (hits, stored) = (of(&numbers.hits), of(&numbers.stored));
-            // A kind may be called "other" itself.
-            match stats.iter_mut().find(|known| known.kind == kind) {
-                Some(known) => (known.hits, known.stored) = (known.hits + hits, known.stored + stored),
-                None => stats.push(KindStats { kind: kind.to_owned(), hits, stored }),
-            }
-        }
-        stats.retain(|kind| kind.hits + kind.stored > 0);
-        stats.sort_by(|a, b| a.kind.cmp(&b.kind));
-        stats
+        let all = self.0.collect(|kind| (of(&kind.hits), of(&kind.stored)));
+        all.into_iter().map(|(kind, hits, stored)| KindStats { kind, hits, stored }).collect()
     }
 }
 

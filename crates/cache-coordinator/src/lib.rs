@@ -86,6 +86,7 @@ mod histogram;
 mod journal;
 mod kinds;
 mod latencies;
+mod limits;
 mod link;
 pub mod live;
 mod lookup;
@@ -114,6 +115,7 @@ pub use collect::TierCollected;
 pub use coordinator::{Coordinator, CoordinatorBuilder, Flushed};
 pub use event::{Absence, ChainObserver, StoreEvents, TierEvent};
 pub use histogram::Histogram;
+pub use limits::{Limits, LimitsError};
 #[cfg(feature = "metrics")]
 pub use meter::MetricsObserver;
 pub use origin::Origin;

@@ -7,6 +7,7 @@ use cache_core::{FileDependency, ListFilter, Namespace, RelPath, Result, Store};
 use super::batch::BatchReport;
 use super::error::RecordError;
 use super::files::{FileStates, View};
+use super::flaky::Nondeterministic;
 use super::hit::{Hit, Recording};
 use super::id::{self, ActionId};
 use super::ledger::{Execution, Ledger, Wanted};
@@ -14,10 +15,8 @@ use super::metadata::ActionMetadata;
 use super::miss::Miss;
 use super::restore::{RestoreError, restore};
 use super::stats::{Counters, RecordStats};
-use crate::Coordinator;
-
-/// How many entries are listed at a time.
-const PAGE: usize = 1000;
+use super::trim::{PAGE, Trimmed};
+use crate::{Coordinator, Limits};
 
 /// Knows which actions need not run again.
 ///
@@ -102,7 +101,7 @@ impl ActionCache {
     pub async fn look_up(&self, id: &ActionId, metadata: &ActionMetadata) -> Result<Hit, Miss> {
         let (mut results, _) = self.ledger.examine(vec![self.wanted(id, metadata)], View::default()).await;
         let result = results.pop().unwrap_or(Err(Miss::Absent));
-        self.counters.looked_up(&result);
+        self.counters.looked_up(id.kind().name(), &result);
         result
     }
 
@@ -114,8 +113,8 @@ impl ActionCache {
     pub async fn batch_validate(&self, requests: &[ActionRequest]) -> BatchReport {
         let wanted = requests.iter().map(|request| self.wanted(&request.id, &request.metadata)).collect();
         let (results, view) = self.ledger.examine(wanted, View::default()).await;
-        for result in &results {
-            self.counters.looked_up(result);
+        for (request, result) in requests.iter().zip(&results) {
+            self.counters.looked_up(request.id.kind().name(), result);
         }
         BatchReport::new(results, view.len())
     }
@@ -217,6 +216,34 @@ impl ActionCache {
     /// Close again to do the rest.
     pub async fn close(&self) -> Result<()> {
         self.ledger.store.close().await
+    }
+
+    /// Keeps `limits` for what is recorded here, its outputs included: what was not used for longest goes, or what is oldest
+    /// if the store does not know when it was used. What belongs to others stays, so this is for limits of its own, besides
+    /// those of the store; call it when a build is over, before the store is [collected](Store::gc).
+    ///
+    /// Costs a listing of the namespace. Content that no record names any more goes as well, unless it is younger than an
+    /// hour and may belong to a recording that is under way.
+    ///
+    /// # Errors
+    /// If the store cannot list or refuses. What was removed stays removed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves what was not removed yet.
+    pub async fn trim(&self, limits: &Limits) -> Result<Trimmed> {
+        self.ledger.trim(limits).await
+    }
+
+    /// Returns what had different outputs in executions with equal inputs, flags, environment and tool, the most various
+    /// first; of more than 1000, those.
+    ///
+    /// # Errors
+    /// If the store cannot list or tell.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn nondeterministic(&self) -> Result<Vec<Nondeterministic>> {
+        self.ledger.nondeterministic().await
     }
 
     /// Returns what was done so far.

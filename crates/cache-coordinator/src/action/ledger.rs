@@ -11,11 +11,13 @@ use rayon::prelude::*;
 
 use super::check::{Found, changed, check, claims, differing, look};
 use super::files::{FileStates, View};
+use super::flaky::VARIANTS_TAG;
 use super::hit::{Hit, Recording};
 use super::metadata::Recorded;
 use super::miss::Miss;
 use super::outputs::{self, blob, in_tree};
 use super::record::Record;
+use super::trim::OUTPUTS_TAG;
 use super::{RecordError, offload};
 use crate::{Coordinator, Origin};
 
@@ -149,7 +151,7 @@ impl Ledger {
         // After the outputs, so that an action that writes to its own inputs is found out.
         self.check_unchanged(inputs).await?;
         let recorded = &wanted.metadata;
-        let meta = EntryMeta {
+        let mut meta = EntryMeta {
             namespace: self.namespace.clone(),
             kind: self.kind.to_owned(),
             name: wanted.name.clone(),
@@ -186,6 +188,13 @@ impl Ledger {
             history: history.clone(),
         };
         let value = record.encode().ok_or_else(|| {
+        // For those who list: they do not see the value.
+        if success && self.keep_outputs {
+            meta.tags.insert(OUTPUTS_TAG.to_owned(), digest.to_string());
+        }
+        if !history.is_deterministic() {
+            meta.tags.insert(VARIANTS_TAG.to_owned(), history.variants().len().to_string());
+        }
             RecordError::Store(cache_core::Error::Invalid(format!(
                 "the record of {} has no encoding",
                 wanted.name

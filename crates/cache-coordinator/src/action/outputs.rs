@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use cache_core::stat::permissions;
 use cache_core::{
-    Anchor, Body, Digest, Entry, EntryMeta, FileState, HashFunction, KeyBuilder, Namespace, Output,
+    Anchor, Body, Digest, Entry, EntryMeta, FileState, HashFunction, Key, KeyBuilder, Namespace, Output,
     OutputKind, PutMode, RelPath, Store, TreePath,
 };
 
@@ -138,10 +138,15 @@ pub(crate) async fn keep(
             .map_err(|error| FileError::io(&path, error))?;
         store.write(&digest, len, Body::File { file, len, path: None }).await?;
     }
-    let key = KeyBuilder::new(&meta.namespace, KIND).digest(&self::digest(outputs)).finish();
+    let key = self::key(&meta.namespace, &self::digest(outputs));
     let entry = Entry { meta, outputs: outputs.to_vec(), ..Entry::default() };
     let _ = store.put(&key, &entry, PutMode::Overwrite).await?;
     Ok(())
+}
+
+/// Returns where the entry is that names the content of the outputs with this digest.
+pub(crate) fn key(namespace: &Namespace, digest: &Digest) -> Key {
+    KeyBuilder::new(namespace, KIND).digest(digest).finish()
 }
 
 /// Returns the blob of `output`, and its length.

@@ -8,11 +8,12 @@ use cache_core::{
 };
 
 use super::id::{TargetDep, TargetId};
-use crate::Coordinator;
 use crate::action::{
-    ActionMetadata, BatchReport, Counters, Execution, FileStates, Hit, Ledger, Miss, RecordError,
-    RecordStats, Recording, RestoreError, View, Wanted, differing_upstream, offload, restore,
+    ActionMetadata, BatchReport, Counters, Execution, FileStates, Hit, Ledger, Miss, Nondeterministic,
+    RecordError, RecordStats, Recording, RestoreError, Trimmed, View, Wanted, differing_upstream, offload,
+    restore,
 };
+use crate::{Coordinator, Limits};
 
 /// Kind of entries that hold a target in one state of its sources.
 const KIND: &str = "target";
@@ -151,7 +152,7 @@ impl TargetCache {
         };
         let results: Vec<Result<Hit, Miss>> = results.into_iter().map(answer).collect();
         for result in &results {
-            self.counters.looked_up(result);
+            self.counters.looked_up(KIND, result);
         }
         BatchReport::new(results, view.len())
     }
@@ -262,6 +263,36 @@ impl TargetCache {
     /// Close again to do the rest.
     pub async fn close(&self) -> Result<()> {
         self.ledger.store.close().await
+    }
+
+    /// Keeps `limits` for what is recorded here, its outputs included: what was not used for longest goes, or what is oldest
+    /// if the store does not know when it was used. What belongs to others stays, so this is for limits of its own, besides
+    /// those of the store; call it when a build is over, before the store is [collected](Store::gc).
+    ///
+    /// The last state of each target, which explains misses, counts as one more record.
+    ///
+    /// Costs a listing of the namespace. Content that no record names any more goes as well, unless it is younger than an
+    /// hour and may belong to a recording that is under way.
+    ///
+    /// # Errors
+    /// If the store cannot list or refuses. What was removed stays removed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves what was not removed yet.
+    pub async fn trim(&self, limits: &Limits) -> Result<Trimmed> {
+        self.ledger.trim(limits).await
+    }
+
+    /// Returns what had different outputs in executions with equal inputs, flags, environment and tool, the most various
+    /// first; of more than 1000, those.
+    ///
+    /// # Errors
+    /// If the store cannot list or tell.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn nondeterministic(&self) -> Result<Vec<Nondeterministic>> {
+        self.ledger.nondeterministic().await
     }
 
     /// Returns what was done so far.
