@@ -2,6 +2,7 @@
 
 mod cases;
 mod disk;
+mod library;
 mod machine;
 mod measure;
 mod report;
@@ -25,6 +26,8 @@ pub(crate) enum Verb {
     Run(Args),
     /// The disk engine, side by side with LMDB, redb and other stores
     Disk(disk::Args),
+    /// What the library adds to what it is built on, side by side with other caches
+    Library(library::Args),
 }
 
 #[derive(clap::Args)]
@@ -44,6 +47,7 @@ pub(crate) fn run(workspace: &Workspace, verb: &Verb) -> Result {
     match verb {
         Verb::Run(args) => hits(workspace, args),
         Verb::Disk(args) => disk::run(workspace, args),
+        Verb::Library(args) => library::run(workspace, args),
     }
 }
 

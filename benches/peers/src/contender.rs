@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::measure::Million;
 use crate::peers::{FILES, Kind, Peer, ROOMY, Result};
-use crate::samples::Samples;
+use bench::samples::Samples;
 
 #[derive(Default)]
 pub(crate) struct Results {

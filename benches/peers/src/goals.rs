@@ -7,7 +7,7 @@ use crate::measure::Hits;
 use crate::measure::hits::{LRU, QUICK_CACHE};
 use crate::peers::{FILES, LMDB, SEGMENTS};
 use crate::report::median;
-use crate::samples::Samples;
+use bench::samples::Samples;
 
 pub(crate) struct Goal {
     what: &'static str,

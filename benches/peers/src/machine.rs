@@ -11,7 +11,7 @@ use twox_hash::XxHash3_128;
 
 use crate::peers::Result;
 use crate::plan::Plan;
-use crate::samples::{Samples, Summary};
+use bench::samples::{Samples, Summary};
 
 const PAGE: usize = 4 << 10;
 /// The mean of the values.

@@ -7,10 +7,7 @@ mod measure;
 mod peers;
 mod plan;
 mod report;
-mod rng;
-mod samples;
 mod usage;
-mod workload;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,7 +18,7 @@ use crate::contender::Contenders;
 use crate::measure::{Hits, blob, duplicates, fill, hits, mixed, open, reads};
 use crate::peers::{Kind, Result};
 use crate::plan::Plan;
-use crate::workload::SEED;
+use bench::workload::SEED;
 
 #[derive(Parser)]
 #[command(about, disable_help_subcommand = true)]

@@ -11,7 +11,7 @@ mod sqlite;
 
 use std::path::Path;
 
-use crate::workload::Key;
+use bench::workload::Key;
 
 pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -75,7 +75,7 @@ fn hex(bytes: &[u8], out: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::{self, Values};
+    use bench::workload::{self, Values};
 
     #[test]
     fn every_peer_returns_what_was_put_also_after_it_was_opened_again() {

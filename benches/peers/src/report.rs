@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::contender::{Contenders, Opens, Results};
 use crate::measure::{Hits, Million, duplicates};
 use crate::plan::{CACHED_PART, PROCESSES, Plan, READS_PER_SCAN};
-use crate::samples::Samples;
+use bench::samples::Samples;
 
 /// Returns the cell of one peer, given the results of the baseline.
 type Cell<'a> = Box<dyn Fn(&Results, Option<&Results>) -> String + 'a>;

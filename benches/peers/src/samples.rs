@@ -4,17 +4,17 @@ use std::time::Duration;
 
 /// Times in nanoseconds, one per operation, all of them kept.
 #[derive(Default)]
-pub(crate) struct Samples {
+pub struct Samples {
     nanos: Vec<u64>,
 }
 
 impl Samples {
-    pub(crate) fn add(&mut self, took: Duration) {
+    pub fn add(&mut self, took: Duration) {
         self.nanos.push(took.as_nanos() as u64);
     }
 
     /// Returns the median and the 99th percentile (nearest rank), in microseconds.
-    pub(crate) fn summary(&self) -> Option<Summary> {
+    pub fn summary(&self) -> Option<Summary> {
         let mut sorted = self.nanos.clone();
         sorted.sort_unstable();
         let at = |percent: usize| {
@@ -27,9 +27,9 @@ impl Samples {
 
 /// In microseconds.
 #[derive(Clone, Copy)]
-pub(crate) struct Summary {
-    pub(crate) median: f64,
-    pub(crate) p99: f64,
+pub struct Summary {
+    pub median: f64,
+    pub p99: f64,
 }
 
 #[cfg(test)]

@@ -3,15 +3,15 @@
 use crate::rng::{Rng, mix};
 
 /// Printed with the results; another seed is another workload.
-pub(crate) const SEED: u64 = 0x7669_7474_6531;
+pub const SEED: u64 = 0x7669_7474_6531;
 
 /// Sizes are log-uniform between these two, which makes a mean of 11.3 KB.
 const MIN_VALUE: u64 = 200;
 const MAX_VALUE: u64 = 64 << 10;
 /// Values of the stores that exist to be opened: small, as a million of them has to be written.
-pub(crate) const SMALL_VALUE: usize = 200;
+pub const SMALL_VALUE: usize = 200;
 /// One large output of a build, such as an executable with its debug information.
-pub(crate) const BLOB: usize = 64 << 20;
+pub const BLOB: usize = 64 << 20;
 
 /// Values are windows of this buffer behind a tag. It is larger than what a compressor looks back at.
 const POOL: usize = 4 << 20;
@@ -27,9 +27,9 @@ const FIRST_DUPLICATE: u64 = 2 << 40;
 const FIRST_OF_WORKER: u64 = 3 << 40;
 const FIRST_SCANNED: u64 = 4 << 40;
 
-pub(crate) type Key = [u8; 32];
+pub type Key = [u8; 32];
 
-pub(crate) fn key(id: u64) -> Key {
+pub fn key(id: u64) -> Key {
     let mut rng = Rng::new(mix(SEED ^ id));
     let mut key = [0; 32];
     for word in key.chunks_exact_mut(8) {
@@ -38,33 +38,39 @@ pub(crate) fn key(id: u64) -> Key {
     key
 }
 
-pub(crate) fn absent(n: u64) -> Key {
+pub fn absent(n: u64) -> Key {
     key(FIRST_ABSENT + n)
 }
 
 /// Returns another key for the value of `id`.
-pub(crate) fn duplicate(id: u64) -> Key {
+pub fn duplicate(id: u64) -> Key {
     key(FIRST_DUPLICATE + id)
 }
 
 /// Returns the id of the `n`-th value that a worker of the mixed load adds.
-pub(crate) fn of_worker(worker: u64, n: u64) -> u64 {
+pub fn of_worker(worker: u64, n: u64) -> u64 {
     FIRST_OF_WORKER + (worker << 32) + n
 }
 
 /// Returns the id of a value that is inserted and never read.
-pub(crate) fn scanned(n: u64) -> u64 {
+pub fn scanned(n: u64) -> u64 {
     FIRST_SCANNED + n
 }
 
 /// Makes values, and checks those that come back.
-pub(crate) struct Values {
+pub struct Values {
     pool: Vec<u8>,
     buffer: Vec<u8>,
 }
 
+impl Default for Values {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Values {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let mut rng = Rng::new(mix(SEED));
         let mut pool = Vec::with_capacity(POOL + MAX_VALUE as usize);
         // Half random and half text: object files compress to about a half.
@@ -78,12 +84,12 @@ impl Values {
     }
 
     /// Returns the value of `id`.
-    pub(crate) fn value(&mut self, id: u64) -> &[u8] {
+    pub fn value(&mut self, id: u64) -> &[u8] {
         self.sized(id, len(id))
     }
 
     /// Returns a value of `SMALL_VALUE` bytes.
-    pub(crate) fn small(&mut self, id: u64) -> &[u8] {
+    pub fn small(&mut self, id: u64) -> &[u8] {
         self.sized(id, SMALL_VALUE)
     }
 
@@ -95,11 +101,11 @@ impl Values {
     }
 
     /// Returns whether `found` is the value of `id`, to the last byte.
-    pub(crate) fn is_value(&self, id: u64, found: &[u8]) -> bool {
+    pub fn is_value(&self, id: u64, found: &[u8]) -> bool {
         self.is_sized(id, len(id), found)
     }
 
-    pub(crate) fn is_small(&self, id: u64, found: &[u8]) -> bool {
+    pub fn is_small(&self, id: u64, found: &[u8]) -> bool {
         self.is_sized(id, SMALL_VALUE, found)
     }
 
@@ -108,7 +114,7 @@ impl Values {
     }
 
     /// Fills `blob` with 64 MiB. Only the tag differs from one id to the next.
-    pub(crate) fn blob(&self, id: u64, blob: &mut Vec<u8>) {
+    pub fn blob(&self, id: u64, blob: &mut Vec<u8>) {
         if blob.len() != BLOB {
             blob.clear();
             blob.extend(self.pool.iter().cycle().take(BLOB));
@@ -117,7 +123,7 @@ impl Values {
     }
 }
 
-pub(crate) fn len(id: u64) -> usize {
+pub fn len(id: u64) -> usize {
     let unit = Rng::new(mix(SEED ^ !id)).unit();
     let ratio = MAX_VALUE as f64 / MIN_VALUE as f64;
     (MIN_VALUE as f64 * ratio.powf(unit)) as usize
@@ -136,7 +142,7 @@ fn window(id: u64, len: usize) -> std::ops::Range<usize> {
 }
 
 /// Draws ids, some of them far more often than others.
-pub(crate) struct Zipf {
+pub struct Zipf {
     /// Chance of the ranks up to this one.
     cumulative: Vec<f64>,
     /// Popularity has nothing to do with the order in which values were stored.
@@ -144,7 +150,7 @@ pub(crate) struct Zipf {
 }
 
 impl Zipf {
-    pub(crate) fn new(count: u64) -> Self {
+    pub fn new(count: u64) -> Self {
         let mut sum = 0.0;
         let mut cumulative: Vec<f64> = (1..=count)
             .map(|rank| {
@@ -163,7 +169,7 @@ impl Zipf {
         Self { cumulative, id_of_rank }
     }
 
-    pub(crate) fn draw(&self, rng: &mut Rng) -> u64 {
+    pub fn draw(&self, rng: &mut Rng) -> u64 {
         let unit = rng.unit();
         let rank = self.cumulative.partition_point(|chance| *chance <= unit);
         u64::from(self.id_of_rank[rank.min(self.id_of_rank.len() - 1)])

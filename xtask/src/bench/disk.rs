@@ -9,7 +9,7 @@ use crate::stop::Result;
 use crate::workspace::Workspace;
 
 /// Outside of the workspace, because nobody else should have to compile the C of other stores.
-const MANIFEST: &str = "benches/peers/Cargo.toml";
+pub(super) const MANIFEST: &str = "benches/peers/Cargo.toml";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -31,9 +31,18 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(workspace: &Workspace, args: &Args) -> Result {
-    Step::cargo(["build", "--release", "--locked", "--manifest-path", MANIFEST, "--target-dir"])
-        .arg(&workspace.target)
-        .run()?;
+    Step::cargo([
+        "build",
+        "--release",
+        "--locked",
+        "--manifest-path",
+        MANIFEST,
+        "--bin",
+        "peers",
+        "--target-dir",
+    ])
+    .arg(&workspace.target)
+    .run()?;
     let dir = args.dir.as_ref().unwrap_or(&workspace.target);
     files::create_dirs(dir)?;
     println!("\n{}", machine::facts(dir));

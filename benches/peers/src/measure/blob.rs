@@ -7,7 +7,7 @@ use super::wrong;
 use crate::contender::Contenders;
 use crate::peers::ROOMY;
 use crate::plan::Plan;
-use crate::workload::{self, Values};
+use bench::workload::{self, Values};
 
 pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) {
     let values = Values::new();

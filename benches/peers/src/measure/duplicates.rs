@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::contender::Contenders;
 use crate::plan::Plan;
 use crate::usage;
-use crate::workload::{self, Values};
+use bench::workload::{self, Values};
 
 pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) {
     let mut values = Values::new();

@@ -8,9 +8,9 @@ use quick_cache::Weighter;
 
 use crate::peers::{self, Peer, Result};
 use crate::plan::{CACHED_PART, Plan, READS_PER_SCAN};
-use crate::rng::Rng;
 use crate::usage;
-use crate::workload::{self, SEED, Values, Zipf};
+use bench::rng::Rng;
+use bench::workload::{self, SEED, Values, Zipf};
 
 /// The hit ratios of one cache, from 0 to 1.
 pub(crate) struct Hits {

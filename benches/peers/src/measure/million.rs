@@ -7,9 +7,9 @@ use cache_fs::{FsStore, Layout, Options, SegmentOptions, Segments};
 
 use crate::peers::Result;
 use crate::plan::MILLION;
-use crate::rng::Rng;
 use crate::usage;
-use crate::workload::{self, SEED, Values};
+use bench::rng::Rng;
+use bench::workload::{self, SEED, Values};
 
 /// Puts into the full store. They are as much as is evicted for them.
 const PUTS: u64 = 200_000;

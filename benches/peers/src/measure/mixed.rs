@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::contender::{Contender, Contenders};
 use crate::peers::{self, ROOMY, Result};
 use crate::plan::{PROCESSES, PUT_EVERY, Plan};
-use crate::rng::{Rng, mix};
-use crate::workload::{self, SEED, Values, Zipf};
+use bench::rng::{Rng, mix};
+use bench::workload::{self, SEED, Values, Zipf};
 
 /// Operations between two looks at the clock.
 const BATCH: u64 = 16;

@@ -10,9 +10,9 @@ use super::{million, wrong};
 use crate::contender::{Contender, Contenders, Opens};
 use crate::peers::{self, ROOMY, Result, SEGMENTS};
 use crate::plan::{MILLION, Plan, THOUSAND};
-use crate::rng::Rng;
 use crate::usage;
-use crate::workload::{self, SEED, Values};
+use bench::rng::Rng;
+use bench::workload::{self, SEED, Values};
 
 pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) {
     contenders.turn("a thousand entries", 0, |contender| build(contender, THOUSAND));

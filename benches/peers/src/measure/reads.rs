@@ -5,8 +5,8 @@ use std::time::Instant;
 use crate::contender::{Contender, Contenders};
 use crate::peers::Result;
 use crate::plan::Plan;
-use crate::rng::Rng;
-use crate::workload::{self, SEED, Values, Zipf};
+use bench::rng::Rng;
+use bench::workload::{self, SEED, Values, Zipf};
 
 pub(crate) fn run(contenders: &mut Contenders, plan: &Plan) {
     let zipf = Zipf::new(plan.values);

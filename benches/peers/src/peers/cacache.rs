@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cacache::{Algorithm, Error};
 
 use super::{Kind, Peer, Result};
-use crate::workload::Key;
+use bench::workload::Key;
 
 pub(super) const KIND: Kind = Kind {
     name: "cacache",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use super::{Kind, Peer, Result, checked};
-use crate::workload::Key;
+use bench::workload::Key;
 
 pub(super) const KIND: Kind = Kind {
     name: super::FILES,

@@ -5,7 +5,7 @@ use std::path::Path;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 
 use super::{Kind, Peer, Result};
-use crate::workload::Key;
+use bench::workload::Key;
 
 pub(super) const KIND: Kind = Kind {
     name: "fjall",

@@ -9,7 +9,7 @@ use heed::{Database, Env, EnvFlags, EnvOpenOptions};
 
 use super::checked::{self, SUM};
 use super::{Kind, Peer, Result};
-use crate::workload::Key;
+use bench::workload::Key;
 
 pub(super) const KIND: Kind = Kind {
     name: super::LMDB,

@@ -6,7 +6,7 @@ use redb::{Database, Durability, ReadableDatabase, TableDefinition, TableError};
 
 use super::checked::{self, SUM};
 use super::{Kind, Peer, Result};
-use crate::workload::Key;
+use bench::workload::Key;
 
 pub(super) const KIND: Kind = Kind {
     name: "redb",

@@ -5,7 +5,7 @@ use std::path::Path;
 use cache_fs::{SegmentOptions, Segments};
 
 use super::{Kind, Peer, Result};
-use crate::workload::Key;
+use bench::workload::Key;
 
 pub(super) const KIND: Kind = Kind {
     name: super::SEGMENTS,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Kind, Peer, Result, checked};
-use crate::workload::Key;
+use bench::workload::Key;
 
 pub(super) const KIND: Kind = Kind {
     name: "sqlite",
