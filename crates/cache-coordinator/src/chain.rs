@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cache_core::{Clock, Digest, Entry, Error, Key, Result};
+use cache_core::{Clock, Digest, Entry, Error, Key, MissReason, Result};
 use tokio::runtime::Handle;
 
 use crate::deletions::Deletions;
@@ -243,6 +243,11 @@ impl Chain {
             // What cannot be removed is found corrupt again; the call has counted and told why.
             let _ = link.call(Call::new("delete", Urgency::Urgent), link.store().delete(digest)).await;
         }
+    }
+
+    /// Returns why an entry under `key` was refused in the fastest tier that refused one lately.
+    pub(crate) fn refusal(&self, key: &Key) -> Option<MissReason> {
+        self.links.iter().find_map(|link| link.refusal(key))
     }
 
     /// Counts and tells that the tier failed although the call as such did not.

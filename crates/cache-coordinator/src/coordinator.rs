@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cache_core::signing::Keyring;
 use cache_core::{
-    Body, Capabilities, Clock, Collected, Digest, Entry, Error, Key, ListFilter, Page, PutMode, PutOutcome,
-    Result, Store, SystemClock,
+    Body, Capabilities, Clock, Collected, Digest, Entry, Error, Key, ListFilter, MissReason, Page, PutMode,
+    PutOutcome, Result, Store, SystemClock,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -30,8 +30,8 @@ use crate::signed::Unsigned;
 use crate::slots::Slots;
 use crate::stats::Stats;
 use crate::tier::Tier;
-use crate::usage::Usage;
 use crate::turns::Urgency;
+use crate::usage::Usage;
 
 /// Describes a [`Coordinator`]; made by [`Coordinator::builder`].
 #[derive(Debug)]
@@ -47,8 +47,8 @@ pub struct CoordinatorBuilder {
     revalidate_after: Option<Duration>,
     promotions: PromotionLimits,
     write_back: WriteBack,
-    usage: Option<PathBuf>,
     close_within: Duration,
+    usage: Option<PathBuf>,
     runtime: Option<Handle>,
     signing: Option<(Keyring, Unsigned)>,
 }
@@ -127,6 +127,7 @@ impl CoordinatorBuilder {
         self.write_back.journal = Some(directory.into());
         self
     }
+
     /// Has the keys of entries that are found or stored written down in `file`, in the order of their first use, when the chain is
     /// closed or dropped; for [`WarmSource::PreviousBuild`](crate::WarmSource::PreviousBuild) of the next process. A process
     /// that uses nothing leaves the file as it is.
@@ -134,7 +135,6 @@ impl CoordinatorBuilder {
         self.usage = Some(file.into());
         self
     }
-
 
     /// Sets how long [`close`](Store::close) waits for what is on its way to slower tiers.
     pub fn close_within(mut self, deadline: Duration) -> Self {
@@ -224,9 +224,9 @@ impl CoordinatorBuilder {
 pub struct Coordinator {
     pub(crate) chain: Arc<Chain>,
     work: Mutex<Vec<JoinHandle<()>>>,
+    close_within: Duration,
     /// What is used, if anybody wants to know.
     pub(crate) usage: Option<Usage>,
-    close_within: Duration,
 }
 
 /// What a flush left undone.
@@ -253,11 +253,17 @@ impl Coordinator {
             revalidate_after: None,
             promotions: PromotionLimits::default(),
             write_back: WriteBack::default(),
-            usage: None,
             close_within: CoordinatorBuilder::CLOSE_WITHIN,
+            usage: None,
             runtime: None,
             signing: None,
         }
+    }
+
+    /// Returns why an entry under `key` was refused in a [signed](Tier::signed) tier, if it was lately and nobody has stored
+    /// another one there since.
+    pub fn refusal(&self, key: &Key) -> Option<MissReason> {
+        self.chain.refusal(key)
     }
 
     /// Returns what the chain has done so far.
@@ -327,12 +333,12 @@ impl Coordinator {
     }
 
     /// Stops the background work, which leaves behind what the journal says, and writes down what was used.
+    fn stop(&self) {
         if let Some(usage) = &self.usage
             && let Err(error) = usage.save()
         {
             self.chain.listener.tell(|| TierEvent::Usage { error: &error });
         }
-    fn stop(&self) {
         let work = std::mem::take(&mut *self.work.lock().unwrap_or_else(PoisonError::into_inner));
         work.iter().for_each(JoinHandle::abort);
         self.chain.promotions.clear();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cache_core::{Clock, Error, Event, Observer, Result, Store};
+use cache_core::{Clock, Error, Event, Key, MissReason, Observer, Result, Store};
 use tokio::runtime::Handle;
 
 use crate::breaker::{Breaker, Verdict};
@@ -239,6 +239,11 @@ impl Link {
 
     fn tell_failure(&self, operation: &'static str, error: &Error) {
         self.listener.tell(|| TierEvent::Failed { tier: self.name(), operation, error });
+    }
+
+    /// Returns why an entry under `key` was refused, if the tier is signed and it was.
+    pub(crate) fn refusal(&self, key: &Key) -> Option<MissReason> {
+        self.signed.as_ref()?.refusal(key)
     }
 
     pub(crate) fn stats(&self) -> TierStats {

@@ -1,9 +1,10 @@
 //! A store whose entries are signed and checked on the way.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +14,9 @@ use cache_core::{
     Body, Capabilities, Clock, Collected, Digest, Entry, Error, Event, Key, ListFilter, MissReason, Observer,
     Observers, Page, PutMode, PutOutcome, Result, Store, SystemClock,
 };
+
+/// Keys for which it is remembered why their entry was refused: what a build asks about again after a miss, in 20 KB.
+const REMEMBERED: usize = 512;
 
 /// What was refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +79,8 @@ pub struct Signed {
     clock: Arc<dyn Clock>,
     observers: Observers,
     counters: Counters,
+    /// Keys whose entry was refused, and why; the newest last.
+    refused: Mutex<VecDeque<(Key, MissReason)>>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +114,7 @@ impl Signed {
             clock: Arc::new(SystemClock),
             observers: Observers::default(),
             counters: Counters::default(),
+            refused: Mutex::default(),
         }
     }
 
@@ -149,6 +156,25 @@ impl Signed {
         }
     }
 
+    /// Returns why an entry under `key` was refused, if it was lately and nobody has stored another one since:
+    /// [`Unsigned`](MissReason::Unsigned), [`UnknownSigner`](MissReason::UnknownSigner) or [`Forged`](MissReason::Forged).
+    pub fn refusal(&self, key: &Key) -> Option<MissReason> {
+        self.refused().iter().rev().find(|(other, _)| other == key).map(|(_, reason)| *reason)
+    }
+
+    fn refused(&self) -> MutexGuard<'_, VecDeque<(Key, MissReason)>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, key: &Key, reason: MissReason) {
+        let mut refused = self.refused();
+        refused.retain(|(other, _)| other != key);
+        if refused.len() == REMEMBERED {
+            refused.pop_front();
+        }
+        refused.push_back((*key, reason));
+    }
+
     /// Returns where the entry under `key` may be, the best place first.
     fn places(&self, key: &Key) -> impl Iterator<Item = Place> {
         let plain = (self.unsigned == Unsigned::Accept).then_some(Place { address: *key, signer: None });
@@ -176,6 +202,7 @@ impl Signed {
             Standing::Forged => (&self.counters.forged, MissReason::Forged),
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        self.remember(key, reason);
         self.observers.emit(self.inner.name(), || Event::Miss { key, reason });
         if reason == MissReason::Forged && self.quarantine {
             // What cannot be removed is found forged again.
@@ -281,6 +308,9 @@ impl Store for Signed {
             // To us there is nothing, and nobody else has business there.
             self.inner.remove(&own.address).await?;
             outcome = self.inner.put(&own.address, entry, mode).await?;
+        }
+        if outcome == PutOutcome::Stored {
+            self.refused().retain(|(other, _)| other != key);
         }
         if outcome == PutOutcome::Stored && mode == PutMode::Overwrite {
             for other in &others {

@@ -376,3 +376,36 @@ fn an_action_whose_record_is_not_right_runs_again() {
     put(&*world.below, raw[0], &first);
     assert_eq!(["one", "two"].iter().filter(|name| look_up(&ours, name).is_ok()).count(), 1);
 }
+
+#[tokio::test]
+async fn an_action_over_a_signed_chain_says_what_was_wrong_with_its_record() {
+    let below = Arc::new(MemoryStore::new());
+    let chain = Coordinator::builder()
+        .tier(Tier::new(below.clone()).signed(ring(1), Unsigned::Refuse))
+        .build()
+        .map(Arc::new)
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let files = Arc::new(FileStates::new(dir.path()).unwrap());
+    let cache = ActionCache::over(Arc::clone(&chain), files, Namespace::default());
+    let id = ActionId::new("one", ActionKind::Compile, Digest::blake3(b"cc")).unwrap();
+    let (run, metadata) = (ActionRun { success: true, ..ActionRun::default() }, ActionMetadata::default());
+    let mut foreign = entry("foreign");
+    cache.record(&id, &run).await.unwrap();
+    let address = listed(&*below)[0];
+    let key = secret(1).id().address(&address);
+    ring(2).sign(&key, &mut foreign).unwrap();
+    let forged = Entry { value: "evil".into(), ..block_on(below.get(&address)).unwrap().unwrap() };
+    let reasons = [(forged, Miss::Forged), (entry("x"), Miss::Unsigned), (foreign, Miss::UnknownSigner)];
+    for (intruder, reason) in reasons {
+        cache.record(&id, &run).await.unwrap();
+        cache.look_up(&id, &metadata).await.unwrap();
+        put(&*below, address, &intruder);
+        assert_eq!(cache.look_up(&id, &metadata).await.map(drop), Err(reason.clone()));
+        assert_eq!(chain.refusal(&key).map(|_| ()), Some(()), "{reason}");
+    }
+    // What was removed in between is no one's fault.
+    cache.record(&id, &run).await.unwrap();
+    block_on(below.remove(&address)).unwrap();
+    assert_eq!(cache.look_up(&id, &metadata).await.map(drop), Err(Miss::Absent));
+}

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cache_core::{
-    Dependencies, Digest, Entry, EntryMeta, FileDependency, FileState, Key, Namespace, Output, PutMode,
-    RelPath, Store, TreePath,
+    Dependencies, Digest, Entry, EntryMeta, FileDependency, FileState, Key, MissReason, Namespace, Output,
+    PutMode, RelPath, Store, TreePath,
 };
 use rayon::prelude::*;
 
@@ -104,12 +104,22 @@ impl Ledger {
             };
             let mut entries = entries.into_iter();
             found.extend(wanted.iter().map(|wanted| {
-                let (entry, origin) = entries.next().flatten().ok_or(Miss::Absent)?;
+                let (entry, origin) = entries.next().flatten().ok_or_else(|| self.absent(&wanted.key))?;
                 let record = Record::decode(&entry, self.kind, &wanted.name).ok_or(Miss::Unreadable)?;
                 Ok((record, entry.meta, origin))
             }));
         }
         found
+    }
+
+    /// Returns why there is nothing under `key`.
+    fn absent(&self, key: &Key) -> Miss {
+        match self.chain.as_ref().and_then(|chain| chain.refusal(key)) {
+            Some(MissReason::Unsigned) => Miss::Unsigned,
+            Some(MissReason::UnknownSigner) => Miss::UnknownSigner,
+            Some(MissReason::Forged) => Miss::Forged,
+            _ => Miss::Absent,
+        }
     }
 
     /// Makes misses of hits whose outputs are neither in the tree nor in the store.
@@ -178,6 +188,13 @@ impl Ledger {
         let before = self.before(wanted, &meta).await;
         let mut history = before.as_ref().map(|before| before.history.clone()).unwrap_or_default();
         history.add(success.then_some(digest));
+        // For those who list: they do not see the value.
+        if success && self.keep_outputs {
+            meta.tags.insert(OUTPUTS_TAG.to_owned(), digest.to_string());
+        }
+        if !history.is_deterministic() {
+            meta.tags.insert(VARIANTS_TAG.to_owned(), history.variants().len().to_string());
+        }
         let before = before.filter(|before| success && before.success);
         let differing = before.map_or_else(Vec::new, |before| differing(&before.outputs, &outputs));
         let record = Record {
@@ -188,13 +205,6 @@ impl Ledger {
             history: history.clone(),
         };
         let value = record.encode().ok_or_else(|| {
-        // For those who list: they do not see the value.
-        if success && self.keep_outputs {
-            meta.tags.insert(OUTPUTS_TAG.to_owned(), digest.to_string());
-        }
-        if !history.is_deterministic() {
-            meta.tags.insert(VARIANTS_TAG.to_owned(), history.variants().len().to_string());
-        }
             RecordError::Store(cache_core::Error::Invalid(format!(
                 "the record of {} has no encoding",
                 wanted.name

@@ -14,6 +14,12 @@ pub enum Miss {
     Failed,
     /// What was recorded is damaged, or of another version.
     Unreadable,
+    /// What was recorded is not signed, and only what is signed counts. A chain of tiers tells; another store has nothing then.
+    Unsigned,
+    /// What was recorded is signed with a key that is not known here. A chain tells, as above.
+    UnknownSigner,
+    /// What was recorded has a wrong signature; it was removed. A chain tells, as above.
+    Forged,
     /// An input has another content, or may be executed where it could not, or the reverse.
     InputChanged {
         /// Which one.
@@ -69,6 +75,9 @@ impl Miss {
             Self::Absent => "absent",
             Self::Failed => "failed",
             Self::Unreadable => "unreadable",
+            Self::Unsigned => "unsigned",
+            Self::UnknownSigner => "unknown-signer",
+            Self::Forged => "forged",
             Self::InputChanged { .. } => "input-changed",
             Self::InputAdded { .. } => "input-added",
             Self::InputRemoved { .. } => "input-removed",
@@ -89,6 +98,11 @@ impl fmt::Display for Miss {
             Self::Absent => f.write_str("nothing is recorded"),
             Self::Failed => f.write_str("the last execution failed"),
             Self::Unreadable => f.write_str("what was recorded is damaged or of another version"),
+            Self::Unsigned => f.write_str("what was recorded is not signed"),
+            Self::UnknownSigner => {
+                f.write_str("what was recorded is signed with a key that is not known here")
+            }
+            Self::Forged => f.write_str("what was recorded has a wrong signature and was removed"),
             Self::InputChanged { path } => write!(f, "{path} has changed"),
             Self::InputAdded { path } => write!(f, "{path} is new"),
             Self::InputRemoved { path } => write!(f, "{path} is gone"),
