@@ -12,13 +12,15 @@ use cache_core::{Namespace, Store};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+#[cfg(any(doc, feature = "fs"))]
+use crate::Error;
 use crate::async_making::{self, Reach};
 use crate::chain::Chain;
 use crate::inner::{Inner, KINDS, Slot};
 use crate::place::Place;
 use crate::terms::{Made, Standing, Terms};
 use crate::tier::Look;
-use crate::{Error, Result, encoding};
+use crate::{Result, encoding};
 
 /// A [`Cache`](crate::Cache) behind `async`, over a chain of tiers: memory, a directory, and any further
 /// [`Store`], such as one on a server. Clones share everything.

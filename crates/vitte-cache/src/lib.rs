@@ -23,7 +23,7 @@
 //!
 //! # What it promises
 //! - **Never a wrong value.** What is damaged, expired, or was stored by a type that has changed since is a miss.
-//! - **Never in the way.** No runtime, no daemon; any number of threads and processes share a directory.
+//! - **Never in the way.** No runtime for a [`Cache`], no daemon; any number of threads and processes share a directory.
 //! - **Bounded.** By default it takes the smaller of 20 GB and a tenth of the disk, and keeps nothing for more than 30
 //!   days after its last use. See [`CacheBuilder`].
 //!
@@ -31,6 +31,7 @@
 //! - `fs` (default): a [`Cache`] in a directory.
 //! - `memory` (default): a [`Cache`] in memory, or with copies in memory of what is on the disk.
 //! - `macros`: the attribute `#[cached]`.
+//! - `tiers`: an `AsyncCache` over memory, a directory, and any further stores. It needs a tokio runtime.
 //!
 //! Without any of them there is only [`core`], the vocabulary of all the crates.
 
@@ -134,13 +135,64 @@ pub use inner::MAX_VALUE_BYTES;
 /// | `ttl = Duration::from_secs(60)` | results end after so long; without it by the limits of the cache |
 /// | `key = (self.id, name)` | what decides the result, in place of all arguments; for methods, which have `self`, and generic functions it is required |
 /// | `store = CACHE` | the cache, or what [leads to one](AsCache); without it, one in the memory of the process, which all such functions share |
+/// | `max_size = 1000` | at most so many results, a `u64`, in a cache in memory of this function alone; with `store`, the limit is that of the whole cache, and is given where it is built |
+/// | `files = [path, …]` | files whose content decides the result: once one of them has changed, the result is a miss |
 /// | `result` | only what is in `Ok` is kept, an `Err` never |
 /// | `option` | only what is in `Some` is kept, `None` never |
+/// | `stale_while_revalidate = Duration::from_secs(5)` | for so long after its end, a result is still given while one caller makes it anew |
+/// | `on_error = stale` | with `result`: if the function fails, a result that has ended is given, as long as it was not evicted |
 /// | `version = 2` | part of the key, in place of a hash of the function's own tokens |
 ///
 /// By that hash, an edited body never serves an old result. It does not know what the functions that it calls do, what is
-/// in constants and files, or which features the program was built with: give a `version` if they decide the result. A
-/// field that serde skips is not part of the key.
+/// in constants, or which features the program was built with: give a `version` if they decide the result. A field that
+/// serde skips is not part of the key.
+///
+/// # After the end of a result
+/// A result has ended when its `ttl` is over, or the time that the cache gives. Nobody gets it any more, but for these two:
+///
+/// - `stale_while_revalidate`: the first caller makes it anew, in its own thread or task, and waits for that; all others get the
+///   old one meanwhile and do not wait. No thread is started. If the first one fails or panics, that is what it gets, and the
+///   next caller tries.
+/// - `on_error = stale`: all callers who wait for the one that failed get the old result as well. Each later call tries again.
+///   Such results stay until they are evicted, so give the cache a limit. Panics are no errors.
+///
+/// ```
+/// use std::time::Duration;
+/// use vitte_cache::cached;
+///
+/// #[cached(ttl = Duration::from_secs(60), stale_while_revalidate = Duration::from_secs(10), on_error = stale, result)]
+/// fn exchange_rate(currency: &str) -> Result<f64, String> {
+///     // Imagine that this asks a server.
+///     if currency == "EUR" { Ok(1.17) } else { Err(format!("no rate for {currency}")) }
+/// }
+///
+/// assert_eq!(exchange_rate("EUR"), Ok(1.17));
+/// ```
+///
+/// # Files
+/// The paths are expressions, such as `files = [path, self.dir.join("settings.toml")]`; relative ones count from the current
+/// directory. A file that is not there is a content as well, so one that appears is a change. A hit costs one stat for each file;
+/// it is read again if it was touched since, and as long as it was touched less than two seconds before. What was made while a
+/// file changed is given to its caller and not kept. With a directory in the list, or a file that cannot be read, nothing is
+/// kept.
+///
+/// ```
+/// use std::path::Path;
+/// use vitte_cache::cached;
+///
+/// #[cached(files = [path])]
+/// fn lines(path: &Path) -> usize {
+///     std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
+/// }
+///
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("text");
+/// std::fs::write(&path, "one\ntwo\n")?;
+/// assert_eq!((lines(&path), lines(&path)), (2, 2));
+/// std::fs::write(&path, "one\n")?;
+/// assert_eq!(lines(&path), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Companions
 /// For a function `parse` there are also, with the same visibility:
@@ -149,7 +201,7 @@ pub use inner::MAX_VALUE_BYTES;
 /// |---|---|
 /// | `parse_uncached(…)` | calls the body; the cache is neither asked nor changed |
 /// | `parse_prime(…)` | calls the body in any case, stores the result and returns it |
-/// | `parse_invalidate(…)` | removes the result for these arguments and returns whether there was one |
+/// | `parse_invalidate(…)` | removes the result for these arguments and returns whether a call would have got one |
 /// | `parse_clear()` | removes all results, whatever their arguments and versions, and returns how many; it takes those arguments that `store` mentions |
 ///
 /// ```
@@ -178,7 +230,8 @@ pub use inner::MAX_VALUE_BYTES;
 /// # What cannot be memoised
 /// Functions that write through `&mut`, return nothing or an `impl` type, or are `const`, `unsafe` or for other languages;
 /// methods of a trait's implementation, which have no room for companions; and functions in an `impl` without `self`.
-/// A look-up on a disk blocks the thread for some microseconds, also in an async function.
+/// A look-up on a disk blocks the thread for some microseconds, also in an async function, and reading a changed file of
+/// `files` for as long as that takes. An `AsyncCache` cannot be a `store`.
 #[cfg(feature = "macros")]
 pub use cache_macros::cached;
 

@@ -110,6 +110,24 @@ fn clear_leaves_other_functions_alone() {
 }
 
 #[test]
+fn clear_leaves_other_namespaces_alone() {
+    #[cached(key = of, store = cache)]
+    fn call(cache: &Cache, of: u32, number: u32) -> u32 {
+        let _ = cache;
+        of + number
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let open = |name: &str| Cache::builder(dir.path().join("cache")).namespace(name).open().unwrap();
+    let (one, two) = (open("one"), open("two"));
+    assert_eq!((call(&one, 1, 10), call(&two, 1, 20)), (11, 21), "neither finds the other one's");
+    assert_eq!(call_clear(&one), 1);
+    assert_eq!((call(&one, 1, 30), call(&two, 1, 40)), (31, 21));
+    assert_eq!(one.clear().unwrap(), 1);
+    assert_eq!(call(&two, 1, 50), 21);
+}
+
+#[test]
 fn a_result_ends_with_its_time() {
     static CALLS: Calls = Calls::new();
 
