@@ -57,3 +57,30 @@ fn in_runtime(layout: Layout) {
     let report = runtime.block_on(all(&suite));
     assert!(report.is_ok(), "{layout:?}: {report}");
 }
+
+/// Files go by the time of the system, which no test can turn.
+#[cfg(unix)]
+#[test]
+fn collections_as_time_passes() {
+    use cache_core::{Clock, ManualClock, SystemClock};
+    use cache_testkit::conformance::{collected_entries, collected_unreferenced, collecting_while_writing};
+
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let (path, passing) = (dir.path().to_owned(), Arc::clone(&clock));
+    let number = std::sync::atomic::AtomicU32::new(0);
+    let suite = Suite::new(move || {
+        let name = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
+        let clock = Arc::<ManualClock>::clone(&clock);
+        let layout = Layout::Segments;
+        let protect = cache_fs::DEFAULT_PROTECT;
+        let store = FsStore::open(&path.join(name), Options { layout, protect, clock, ..common::options() });
+        async move { Arc::new(store.unwrap()) as Arc<dyn Store> }
+    })
+    .passing(move |time| passing.advance(time));
+    assert_eq!(block_on(collected_entries(&suite)), Ok(()));
+    assert_eq!(block_on(collected_unreferenced(&suite)), Ok(()));
+    for _ in 0..3 {
+        assert_eq!(block_on(collecting_while_writing(&suite)), Ok(()));
+    }
+}

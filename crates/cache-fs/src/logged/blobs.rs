@@ -76,10 +76,22 @@ impl Logged {
 
     /// Returns whether a blob is there, with this length if one is given, and counts that as a use.
     pub(crate) fn has_blob(&self, digest: &Digest, len: Option<u64>) -> bool {
-        let (kind, id) = address(digest);
-        let sight = self.log().look_up(kind, id, Depth::Header, true, &mut Vec::new());
+        let sight = self.claim(digest, &mut Vec::new());
         let record = sight.ok().and_then(Sight::into_record);
         record.is_some_and(|record| len.is_none_or(|len| len == record.len()))
+    }
+
+    /// Looks for a blob that an entry may be about to name, which keeps it from a collection for a while.
+    pub(super) fn claim(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<Sight> {
+        let (kind, id) = address(digest);
+        let sight = self.log().look_up(kind, id, Depth::Header, true, buffer)?;
+        let expired = self.unprotected_before();
+        if matches!(&sight, Sight::Hit(record) if record.stored() < expired) {
+            self.claims.note(kind, *id, self.clock.now().as_millis(), expired);
+            // A collection may have taken it just before.
+            return self.log().look_up(kind, id, Depth::Header, false, buffer);
+        }
+        Ok(sight)
     }
 
     /// Tells that a blob was announced which is there already.

@@ -1,6 +1,6 @@
 //! What goes over the whole store: listing, collecting, scrubbing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use cache_core::envelope::decode_entry_facts;
 use cache_core::{
@@ -186,29 +186,63 @@ impl Logged {
         Ok((beyond, share(content, beyond, records)))
     }
 
-    /// Removes blobs that nothing names, unless they are so young that an entry may be about to.
+    /// Removes blobs that nothing names, unless an entry may be about to: they are young, this process has claimed them, or
+    /// another process uses them meanwhile.
     fn collect_blobs(&self, dry_run: bool, named: &HashSet<Digest>, report: &mut Collected) -> Result<()> {
         let before = self.unprotected_before();
+        let mut used_once: HashMap<Digest, u64> = HashMap::new();
         let mut chunk = Some(0);
         while let Some(from) = chunk {
             let mut doomed = Vec::new();
             chunk = self
                 .log()
                 .visit(true, from, Depth::Header, &mut |visited| {
-                    if let Visited::Record(record, ..) = visited {
+                    if let Visited::Record(record, _, used) = visited {
                         let digest = digest(record.kind(), *record.key());
                         if record.stored() < before && digest.is_some_and(|digest| !named.contains(&digest)) {
-                            doomed.extend(digest.map(|digest| (digest, record.len())));
+                            doomed.extend(digest.map(|digest| (digest, record.len(), used)));
                         }
                     }
                 })
                 .map_err(|e| self.read_error(e))?;
-            for (digest, len) in doomed {
-                if dry_run || self.delete_blob(&digest)? {
+            for (digest, len, used) in doomed {
+                if dry_run {
                     report.unreferenced += 1;
                     report.bytes += len;
+                } else if used {
+                    // Perhaps just now, by another process that puts an entry. From here on, one would see that.
+                    let (kind, id) = address(&digest);
+                    self.log().forget_hits(kind, id).map_err(|e| self.change_error(e))?;
+                    used_once.insert(digest, len);
+                } else {
+                    self.collect_blob(&digest, len, before, report)?;
                 }
             }
+        }
+        if used_once.is_empty() {
+            return Ok(());
+        }
+        self.each_entry(&mut |known| {
+            for (digest, _) in known.entry.blobs() {
+                used_once.remove(digest);
+            }
+            Ok(())
+        })?;
+        for (digest, len) in used_once {
+            let (kind, id) = address(&digest);
+            if !self.log().was_hit(kind, id).map_err(|e| self.read_error(e))? {
+                self.collect_blob(&digest, len, before, report)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn collect_blob(&self, digest: &Digest, len: u64, before: u64, report: &mut Collected) -> Result<()> {
+        let (kind, id) = address(digest);
+        let removed = self.claims.unless_claimed(kind, *id, before, || self.delete_blob(digest));
+        if removed.transpose()? == Some(true) {
+            report.unreferenced += 1;
+            report.bytes += len;
         }
         Ok(())
     }

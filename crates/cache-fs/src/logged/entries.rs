@@ -1,5 +1,6 @@
 //! Entries: the facts are the metadata of a record, the value is its payload.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -72,14 +73,20 @@ impl Logged {
 
     /// Returns the first blob that `entry` names and that is not there, and when it was evicted if that is remembered.
     fn first_missing(&self, entry: &Entry, used: bool) -> Result<Option<(Digest, Option<Timestamp>)>> {
+        self.first_missing_by(entry, |digest, buffer| {
+            let (kind, id) = address(digest);
+            self.log().look_up(kind, id, Depth::Header, used, buffer)
+        })
+    }
+
+    fn first_missing_by(
+        &self,
+        entry: &Entry,
+        look: impl Fn(&Digest, &mut Vec<u8>) -> io::Result<Sight>,
+    ) -> Result<Option<(Digest, Option<Timestamp>)>> {
         let mut buffer = Vec::new();
         for (digest, len) in entry.blobs() {
-            let (kind, id) = address(digest);
-            let sight = self
-                .log()
-                .look_up(kind, id, Depth::Header, used, &mut buffer)
-                .map_err(|e| self.read_error(e))?;
-            match sight {
+            match look(digest, &mut buffer).map_err(|e| self.read_error(e))? {
                 Sight::Hit(record) if record.len() == len => {}
                 Sight::Evicted => return Ok(Some((*digest, Some(self.evicted_at())))),
                 _ => return Ok(Some((*digest, None))),
@@ -97,7 +104,9 @@ impl Logged {
         if mode == PutMode::IfAbsent && self.is_alive(key)? {
             return Ok(PutOutcome::Present);
         }
-        if let Some((digest, _)) = self.first_missing(entry, true)? {
+        if let Some((digest, _)) =
+            self.first_missing_by(entry, |digest, buffer| self.claim(digest, buffer))?
+        {
             return Err(Error::Incomplete { digest });
         }
         let (facts, priority, expires) = self.encode(key, entry)?;

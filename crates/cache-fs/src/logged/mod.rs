@@ -2,6 +2,7 @@
 
 mod blobs;
 mod care;
+mod claims;
 mod entries;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub(crate) struct Logged {
     observers: Observers,
     read_only: bool,
     protect: Duration,
+    claims: claims::Claims,
 }
 
 impl Logged {
@@ -67,6 +69,7 @@ impl Logged {
             observers: options.observers,
             read_only: options.read_only,
             protect: options.protect,
+            claims: claims::Claims::default(),
         }))
     }
 

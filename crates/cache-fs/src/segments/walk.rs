@@ -3,7 +3,7 @@
 use std::io;
 
 use super::control::State;
-use super::index::Use;
+use super::index::{Found, Spot, Use};
 use super::read::{Depth, Record, Seen};
 use super::reclaim::Effort;
 use super::record::{Class, Kind};
@@ -139,6 +139,26 @@ impl Log {
             }
         }
         Ok((next < self.index.buckets()).then_some(next))
+    }
+
+    /// Forgets that a record was used.
+    pub(crate) fn forget_hits(&self, kind: Kind, key: &[u8; 32]) -> io::Result<()> {
+        if let Some(found) = self.found(kind, key)? {
+            self.index.set_hits(&found, 0);
+        }
+        Ok(())
+    }
+
+    /// Returns whether a record was used since that was forgotten.
+    pub(crate) fn was_hit(&self, kind: Kind, key: &[u8; 32]) -> io::Result<bool> {
+        Ok(self.found(kind, key)?.is_some_and(|found| found.hits > 0))
+    }
+
+    fn found(&self, kind: Kind, key: &[u8; 32]) -> io::Result<Option<Found>> {
+        self.index.find(&Spot::of_key(kind, key), |found| {
+            let header = self.read_header(found.slot.position())?;
+            Ok(header.is_some_and(|header| header.kind == kind && header.key == *key).then_some(found))
+        })
     }
 
     /// Returns the number of buckets, which [`visit`](Self::visit) goes along.
