@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use cache_core::{Digest, EntryMeta, FileDependency, FileState, Output, RelPath, TreePath};
+use cache_core::{Digest, EntryMeta, FileDependency, FileState, Output, RelPath};
 
-use super::files::{Claim, FileStates, View};
+use super::files::{Claim, FileStates, Unseen, View};
 use super::hit::Hit;
 use super::ledger::Wanted;
 use super::miss::Miss;
@@ -17,23 +17,14 @@ pub(crate) type Found = Result<(Record, EntryMeta, Origin), Miss>;
 
 /// Returns what is at all paths that `found` names, and all that `view` shows already.
 pub(super) fn look(files: &FileStates, found: &[Found], mut view: View) -> View {
-    let mut unseen: HashMap<TreePath, Vec<Claim>> = HashMap::new();
+    let mut unseen = Unseen::default();
     for (record, meta, _) in found.iter().flatten() {
-        for (path, claim) in meta.dependencies.files.iter().map(|file| (&file.path, claim(file))) {
-            if view.at(path).is_some() {
-                continue;
-            }
-            // Most files are inputs of many: the path is copied for the first.
-            if let Some(claims) = unseen.get_mut(path) {
-                let new = claim.filter(|claim| !claims.contains(claim));
-                claims.extend(new);
-            } else {
-                unseen.insert(path.clone(), claim.into_iter().collect());
-            }
+        for file in meta.dependencies.files.iter().filter(|file| view.at(&file.path).is_none()) {
+            unseen.add(&file.path, claim(file));
         }
         let outputs = record.outputs.iter().map(|output| in_tree(&output.path));
         for path in outputs.filter(|path| view.at(path).is_none()) {
-            unseen.entry(path).or_default();
+            unseen.add(&path, None);
         }
     }
     view.extend(files.view(unseen));
@@ -41,8 +32,12 @@ pub(super) fn look(files: &FileStates, found: &[Found], mut view: View) -> View 
 }
 
 /// Returns the paths of `inputs`, and what was recorded about them.
-pub(super) fn claims(inputs: &[FileDependency]) -> HashMap<TreePath, Vec<Claim>> {
-    inputs.iter().map(|file| (file.path.clone(), claim(file).into_iter().collect())).collect()
+pub(super) fn claims(inputs: &[FileDependency]) -> Unseen {
+    let mut unseen = Unseen::default();
+    for file in inputs {
+        unseen.add(&file.path, claim(file));
+    }
+    unseen
 }
 
 fn claim(file: &FileDependency) -> Option<Claim> {

@@ -95,24 +95,67 @@ const ABSENT: Seen = Seen { own: FileState::Absent, behind: FileState::Absent, s
 /// What somebody recorded about a path: a stat that proves a content.
 pub(crate) type Claim = (StatFingerprint, Digest);
 
+/// Paths to look at, each once, and what was recorded about them.
+///
+/// They are looked at in the order in which they came: what one target is made from mostly lies together, and the system
+/// finds neighbours a good deal faster one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Unseen {
+    at: HashMap<TreePath, usize>,
+    claims: Vec<Vec<Claim>>,
+}
+
+impl Unseen {
+    /// Adds `path`, which is copied if it is new, and what was recorded about it.
+    pub(crate) fn add(&mut self, path: &TreePath, claim: Option<Claim>) {
+        if let Some(&at) = self.at.get(path) {
+            let known = &mut self.claims[at];
+            known.extend(claim.filter(|claim| !known.contains(claim)));
+        } else {
+            self.at.insert(path.clone(), self.claims.len());
+            self.claims.push(claim.into_iter().collect());
+        }
+    }
+}
+
+impl From<HashMap<TreePath, Vec<Claim>>> for Unseen {
+    fn from(wanted: HashMap<TreePath, Vec<Claim>>) -> Self {
+        let mut unseen = Self::default();
+        for (at, (path, claims)) in wanted.into_iter().enumerate() {
+            unseen.at.insert(path, at);
+            unseen.claims.push(claims);
+        }
+        unseen
+    }
+}
+
 /// What was at some paths at one time.
 #[derive(Debug, Default)]
-pub(crate) struct View(HashMap<TreePath, Result<Seen, FileError>>);
+pub(crate) struct View {
+    at: HashMap<TreePath, usize>,
+    seen: Vec<Result<Seen, FileError>>,
+}
 
 impl View {
     /// Returns what was at `path`, or nothing if nobody looked.
     pub(crate) fn at(&self, path: &TreePath) -> Option<&Result<Seen, FileError>> {
-        self.0.get(path)
+        self.seen.get(*self.at.get(path)?)
     }
 
-    /// Adds what `other` shows.
+    /// Adds what `other` shows at other paths.
     pub(crate) fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
+        if self.at.is_empty() {
+            *self = other;
+            return;
+        }
+        let before = self.seen.len();
+        self.at.extend(other.at.into_iter().map(|(path, at)| (path, before + at)));
+        self.seen.extend(other.seen);
     }
 
     /// Returns how many paths were looked at.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.at.len()
     }
 }
 
@@ -245,12 +288,13 @@ impl FileStates {
     }
 
     /// Returns what is at each of the paths `wanted`, having looked at each once, on all of rayon's threads.
-    pub(crate) fn view(&self, wanted: HashMap<TreePath, Vec<Claim>>) -> View {
-        let look = |(path, claims): (TreePath, Vec<Claim>)| {
-            let seen = self.observe(&path, &claims);
-            (path, seen)
-        };
-        View(wanted.into_par_iter().map(look).collect())
+    pub(crate) fn view(&self, wanted: impl Into<Unseen>) -> View {
+        let Unseen { at, claims } = wanted.into();
+        let mut paths: Vec<(usize, &TreePath)> = at.iter().map(|(path, &at)| (at, path)).collect();
+        paths.par_sort_unstable_by_key(|(at, _)| *at);
+        let look = |((_, path), claims): ((usize, &TreePath), Vec<Claim>)| self.observe(path, &claims);
+        let seen = paths.into_par_iter().zip(claims).map(look).collect();
+        View { at, seen }
     }
 
     /// Returns what is at `path`. What is proved by one of `claims` is not read.

@@ -68,7 +68,7 @@ pub use stats::{RecordKindStats, RecordStats};
 pub use trim::Trimmed;
 
 pub(crate) use check::{changed, differing_upstream};
-pub(crate) use files::{Claim, View, is_gone};
+pub(crate) use files::{Claim, Unseen, View, is_gone};
 pub(crate) use id::{Escaped, checked};
 pub(crate) use ledger::{Execution, Ledger, Wanted};
 pub(crate) use offload::offload;

@@ -1,6 +1,6 @@
 //! The cache of targets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use cache_core::{
@@ -10,8 +10,8 @@ use cache_core::{
 use super::id::{TargetDep, TargetId};
 use crate::action::{
     ActionMetadata, BatchReport, Counters, Execution, FileStates, Hit, Ledger, Miss, Nondeterministic,
-    RecordError, RecordStats, Recording, RestoreError, Trimmed, View, Wanted, differing_upstream, offload,
-    restore,
+    RecordError, RecordStats, Recording, RestoreError, Trimmed, Unseen, View, Wanted, differing_upstream,
+    offload, restore,
 };
 use crate::{Coordinator, Limits};
 
@@ -121,30 +121,26 @@ impl TargetCache {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn batch_validate(&self, requests: &[TargetRequest]) -> BatchReport {
-        let sources = requests.iter().flat_map(|request| &request.sources);
-        let mut paths: HashMap<TreePath, Vec<_>> = HashMap::new();
-        for path in sources {
-            if !paths.contains_key(path) {
-                paths.insert(path.clone(), Vec::new());
-            }
+        let mut paths = Unseen::default();
+        for path in requests.iter().flat_map(|request| &request.sources) {
+            paths.add(path, None);
         }
         let files = Arc::clone(&self.ledger.files);
         let view = offload(move || files.view(paths)).await.unwrap_or_default();
         // What cannot be read has no key; the others keep their places.
         let mut results: Vec<Option<Miss>> = Vec::with_capacity(requests.len());
-        let (mut wanted, mut last) = (Vec::new(), Vec::new());
+        let mut wanted = Vec::new();
         for request in requests {
             match states(&request.sources, &view) {
                 Ok(states) => {
                     wanted.push(self.wanted(&request.target, &states, &request.deps));
-                    last.push(self.last(&request.target, &request.deps));
                     results.push(None);
                 }
                 Err(miss) => results.push(Some(miss)),
             }
         }
         let (answers, view) = self.ledger.examine(wanted, view).await;
-        let answers = self.explain(answers, last, requests, &results, &view).await;
+        let answers = self.explain(answers, requests, &results, &view).await;
         let mut answers = answers.into_iter();
         let answer = |miss: Option<Miss>| match miss {
             Some(miss) => Err(miss),
@@ -161,24 +157,18 @@ impl TargetCache {
     async fn explain(
         &self,
         mut answers: Vec<Result<Hit, Miss>>,
-        last: Vec<Wanted>,
         requests: &[TargetRequest],
         results: &[Option<Miss>],
         view: &View,
     ) -> Vec<Result<Hit, Miss>> {
         let asked =
             requests.iter().zip(results).filter(|(_, miss)| miss.is_none()).map(|(request, _)| request);
-        let unknown: Vec<_> = answers
-            .iter_mut()
-            .zip(last)
-            .zip(asked)
-            .filter(|((answer, _), _)| matches!(answer, Err(Miss::Absent)))
-            .map(|((answer, last), request)| (answer, last, request))
-            .collect();
+        let unknown: Vec<_> =
+            answers.iter_mut().zip(asked).filter(|(answer, _)| matches!(answer, Err(Miss::Absent))).collect();
         let (mut places, mut wanted, mut asked) = (Vec::new(), Vec::new(), Vec::new());
-        for (answer, last, request) in unknown {
+        for (answer, request) in unknown {
             places.push(answer);
-            wanted.push(last);
+            wanted.push(self.last(&request.target, &request.deps));
             asked.push(request);
         }
         let found = if wanted.is_empty() { Vec::new() } else { self.ledger.fetch(&wanted).await };

@@ -58,9 +58,10 @@ fn main() -> ExitCode {
 
 /// Returns whether every goal is met, or `--check` was not given.
 fn run(cli: &Cli) -> Result<bool> {
-    let plan = match cli.quick {
-        true => Plan { rounds: 50, long_rounds: 5, targets: 1_000 },
-        false => Plan { rounds: 500, long_rounds: 31, targets: 10_000 },
+    let plan = if cli.quick {
+        Plan { rounds: 50, long_rounds: 5, targets: 1_000 }
+    } else {
+        Plan { rounds: 500, long_rounds: 15, targets: 10_000 }
     };
     let parent = cli.dir.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = tempfile::Builder::new()
