@@ -15,7 +15,7 @@ use std::{env, fs};
 
 use cache_coordinator::action::FileStates;
 use cache_coordinator::live::{LiveCache, Upstream};
-use cache_core::{FileDependency, Key, KeyBuilder, Namespace};
+use cache_core::{FileDependency, Key, KeyBuilder, ListFilter, Namespace, Store};
 use cache_fs::{FsStore, Options};
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -51,6 +51,13 @@ async fn main() -> Result<()> {
     per("persist", start, entries);
     drop(live);
 
+    let start = Instant::now();
+    let mut after = None;
+    while let Some(cursor) = Store::list(&*store, &ListFilter::default(), after.as_deref(), 1000).await?.next
+    {
+        after = Some(cursor);
+    }
+    per("listing by the store", start, entries);
     let start = Instant::now();
     let live = open(&store).await?;
     println!("{:<28} {:>9.2} s for {} entries", "start", start.elapsed().as_secs_f64(), live.entry_count());

@@ -237,6 +237,23 @@ fn an_equal_result_stops_the_cascade() {
 }
 
 #[test]
+fn a_result_may_come_back_while_it_is_not_known() {
+    let world = World::new();
+    world.chain();
+    let other = LiveEntry { bytes: "other".into(), ..world.entry("one", &["a"], &[]) };
+    world.persist_entry("one", other);
+    // `two` used another result, but there is none that is right at the moment.
+    world.write("a", "edited");
+    assert_eq!(
+        world.revalidate("two"),
+        Lookup::Invalidated(Invalidation::UpstreamInvalid { key: key("one") })
+    );
+    assert!(world.is_stored("two"));
+    world.persist("one", &["a"], &[]);
+    world.hits(&["one", "two", "three"]);
+}
+
+#[test]
 fn a_result_that_is_used_while_it_is_replaced_is_not_mistaken() {
     let world = World::new();
     let one = world.persist("one", &["a"], &[]);
@@ -284,6 +301,16 @@ fn entries_that_depend_on_each_other_are_valid_together() {
     assert_eq!(world.revalidate("one"), upstream_invalid("three"));
     assert_eq!(world.revalidate("three"), upstream_invalid("two"));
     assert_eq!(world.look_up("two"), changed("b"));
+    // Another result of one of them puts all of them in doubt, that one too.
+    let world = World::new();
+    world.persist("one", &[], &[upstream("two")]);
+    world.persist("two", &[], &[upstream("one")]);
+    world.hits(&["one", "two"]);
+    world.persist_entry(
+        "two",
+        LiveEntry { bytes: "other".into(), ..world.entry("two", &[], &[upstream("one")]) },
+    );
+    assert_eq!(world.look_up("two"), upstream_invalid("one"));
     // One that depends on itself.
     world.persist("self", &["a"], &[upstream("self")]);
     world.hits(&["self"]);
@@ -596,6 +623,25 @@ fn what_is_durable_is_not_checked_again() {
     assert_eq!(world.revalidate("program"), upstream_invalid("main"));
     assert_eq!(world.look_up("library"), changed("b"));
     assert!(world.revalidate("core").is_hit());
+}
+
+#[test]
+fn durability_does_not_depend_on_the_order_of_a_listing() {
+    let mut world = World::new();
+    let keys = [1, 2, 3].map(|byte| Key::from_bytes([byte; 32]));
+    for (from, to) in [(0, 1), (1, 0), (2, 0), (0, 2)] {
+        let entry = |roots: &[&str], upstreams: &[Upstream]| LiveEntry {
+            durability: Durability::Vendored,
+            ..world.entry("x", roots, upstreams)
+        };
+        let upstream = block_on(world.live.persist_entry(&keys[from], entry(&["a"], &[]))).unwrap().upstream;
+        block_on(world.live.persist_entry(&keys[to], entry(&["b"], &[upstream]))).unwrap();
+        world.restart();
+        assert!(block_on(world.live.look_up(&keys[to])).is_hit());
+        let before = world.looked_at();
+        assert!(block_on(world.live.look_up_revalidate(&keys[to])).is_hit());
+        assert_eq!(world.looked_at(), before, "{from} {to}");
+    }
 }
 
 #[test]

@@ -34,18 +34,50 @@ struct Persist {
 enum Step {
     Persist(Persist),
     DroppedPersist(Persist, u64),
-    Edit { file: usize, content: u8 },
-    LookUp { key: usize },
-    Revalidate { key: usize },
-    DroppedRevalidate { key: usize, polls: u64 },
-    MarkDirty { key: usize },
-    MarkPath { path: usize },
-    ReportDurability { class: Durability },
-    Invalidate { key: usize },
-    InvalidateUpstream { key: usize },
-    DroppedInvalidateUpstream { key: usize, polls: u64 },
-    InvalidatePath { path: usize },
-    Evict { key: usize },
+    Edit {
+        file: usize,
+        content: u8,
+    },
+    /// An edit that is reported.
+    Save {
+        file: usize,
+        content: u8,
+    },
+    LookUp {
+        key: usize,
+    },
+    Revalidate {
+        key: usize,
+    },
+    DroppedRevalidate {
+        key: usize,
+        polls: u64,
+    },
+    MarkDirty {
+        key: usize,
+    },
+    MarkPath {
+        path: usize,
+    },
+    ReportDurability {
+        class: Durability,
+    },
+    Invalidate {
+        key: usize,
+    },
+    InvalidateUpstream {
+        key: usize,
+    },
+    DroppedInvalidateUpstream {
+        key: usize,
+        polls: u64,
+    },
+    InvalidatePath {
+        path: usize,
+    },
+    Evict {
+        key: usize,
+    },
     Restart,
 }
 
@@ -84,7 +116,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => persist().prop_map(Step::Persist),
         1 => (persist(), polls.clone()).prop_map(|(persist, polls)| Step::DroppedPersist(persist, polls)),
-        4 => (0..FILES.len(), 0_u8..3).prop_map(|(file, content)| Step::Edit { file, content }),
+        3 => (0..FILES.len(), 0_u8..3).prop_map(|(file, content)| Step::Edit { file, content }),
+        3 => (0..FILES.len(), 0_u8..3).prop_map(|(file, content)| Step::Save { file, content }),
         5 => key.clone().prop_map(|key| Step::LookUp { key }),
         8 => key.clone().prop_map(|key| Step::Revalidate { key }),
         1 => (key.clone(), polls.clone()).prop_map(|(key, polls)| Step::DroppedRevalidate { key, polls }),
@@ -330,6 +363,11 @@ impl World {
                 items.push(Item { is_tainted: done.is_none(), ..item });
             }
             Step::Edit { file, content } => self.edit(*file, *content),
+            Step::Save { file, content } => {
+                self.edit(*file, *content);
+                self.live.mark_path_dirty(FILES[*file]);
+                self.report(*file);
+            }
             Step::LookUp { key: number } => {
                 let lookup = block_on(self.live.look_up(&key(*number)));
                 self.check(*number, false, lookup);
@@ -426,6 +464,17 @@ proptest! {
     #[test]
     fn what_is_served_is_what_a_naive_walk_allows(steps in proptest::collection::vec(step(), 1..60)) {
         let mut world = World::new();
+        // Something to put in doubt: each from the one before it.
+        for number in 0..KEYS {
+            world.step(&Step::Persist(Persist {
+                key: number,
+                result: 0,
+                files: vec![number % FILES.len()],
+                upstreams: number.checked_sub(1).map(|key| (key, None)).into_iter().collect(),
+                validation: Validation::Content,
+                durability: Durability::Workspace,
+            }));
+        }
         for step in &steps {
             world.step(step);
         }

@@ -288,6 +288,8 @@ impl Graph {
         // What becomes less durable may no longer be fresh by that alone, so what depends on it must not stay fresh. It has
         // to be put in doubt before, as nobody is found to be fresh afterwards.
         if was_fresh && (is_lower || !is_fresh || before != trace.result) {
+            // Later than the insertion: if it comes round to this entry, that is in doubt as well.
+            let revision = self.advance();
             self.cascade(vec![id], revision);
         }
         if is_lower {

@@ -1,6 +1,5 @@
 //! What an entry was computed from, and how that is written into a store.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
@@ -210,10 +209,10 @@ impl Trace {
 
     /// Returns what tells this trace from all others that the same entry had or will have.
     pub(super) fn fingerprint(&self) -> u64 {
-        let meta = self.to_meta(&Namespace::default(), Timestamp::default(), 0);
-        let parts: (&Dependencies, &BTreeMap<String, String>, &str) =
-            (&meta.dependencies, &meta.tags, &meta.name);
-        let bytes = postcard::to_stdvec(&parts).unwrap_or_default();
+        let upstreams: Vec<(Key, [u8; 16])> =
+            self.upstreams.iter().map(|upstream| (upstream.key, upstream.result.0)).collect();
+        let names = (&self.kind, self.validation.name(), self.durability.name());
+        let bytes = postcard::to_stdvec(&(names, self.result.0, &self.files, upstreams)).unwrap_or_default();
         let mut half = [0; 8];
         half.copy_from_slice(&Fingerprint::of(&bytes).to_bytes()[..8]);
         u64::from_le_bytes(half)
