@@ -11,6 +11,8 @@ use cache_core::{Key, Namespace};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+#[cfg(doc)]
+use crate::Error;
 use crate::flight::{self, Boarding};
 use crate::inner::{Inner, KINDS, Slot, shown};
 use crate::terms::{Made, Standing, Terms};
