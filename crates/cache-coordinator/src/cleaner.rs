@@ -144,7 +144,8 @@ fn scattered(interval: Duration) -> Duration {
     // The keys of each hasher are random, which is all the randomness that this needs.
     let random = RandomState::new().hash_one(()) as u32;
     let part = interval / JITTER;
-    interval - part + (2 * part).mul_f64(f64::from(random) / f64::from(u32::MAX))
+    let more = (part * 2).mul_f64(f64::from(random) / f64::from(u32::MAX));
+    (part * (JITTER - 1)).saturating_add(more)
 }
 
 #[cfg(test)]
@@ -154,6 +155,7 @@ mod tests {
     #[test]
     fn intervals_are_scattered_around_what_was_asked_for() {
         let interval = Duration::from_secs(400);
+        assert!(scattered(Duration::MAX) > Duration::from_secs(1 << 60), "there is no end of it");
         let all: std::collections::BTreeSet<_> = (0..100).map(|_| scattered(interval)).collect();
         assert!(all.len() > 90, "{all:?}");
         assert!(all.iter().all(|it| (300..=500).contains(&it.as_secs())), "{all:?}");

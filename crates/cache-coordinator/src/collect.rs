@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cache_core::{Collected, Error, Key, Result};
+use cache_core::{Collected, Entry, Error, Key, Result};
 
 use crate::Coordinator;
 use crate::chain::{BATCH, Chain};
@@ -72,7 +72,7 @@ impl Chain {
                     let call = Call::new("get_many", Urgency::Upload);
                     // What cannot be told is counted and told by the call; the collection is no worse for it.
                     let found = link.call(call, link.store().get_many(keys)).await.unwrap_or_default();
-                    let named = found.iter().flatten().flat_map(|entry| entry.blobs());
+                    let named = found.iter().flatten().flat_map(Entry::blobs);
                     let digests: Vec<_> = named.map(|(digest, _)| *digest).collect();
                     for digests in digests.chunks(BATCH) {
                         let call = Call::new("missing", Urgency::Upload);

@@ -32,8 +32,8 @@ async fn put_one(to: &dyn Store, number: u64, len: usize) -> Entry {
         path: RelPath::new("shared").unwrap(),
         kind: OutputKind::File { digest, len: 300, mode: 0o755, modified_ns: 7 },
     });
-    entry.meta.kind = "compile".to_owned();
-    entry.meta.namespace = Namespace::new(if number % 2 == 0 { "even" } else { "odd" }).unwrap();
+    "compile".clone_into(&mut entry.meta.kind);
+    entry.meta.namespace = Namespace::new(if number.is_multiple_of(2) { "even" } else { "odd" }).unwrap();
     store(to, &key(number), &entry, &own).await;
     entry
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cache_coordinator::{Coordinator, Tier, UsedKeys, WarmPlan, WarmSource};
+use cache_coordinator::{Coordinator, Tier, UsedKeys, WarmPlan, WarmSource, Warmed};
 use cache_core::{Digest, Error, Key, PutMode, Store};
 use cache_testkit::{Fault, Gate, MemoryStore, Operation};
 use common::{Faulty, Notes, blob, entry, far, faulty, key, near, read, settle, store};
@@ -114,7 +114,7 @@ async fn whoever_stops_waiting_stops_the_copies_between_whole_entries() {
     assert_eq!(chain.warm(&keys(0..4)).await.unwrap().fetched, 3);
 }
 
-async fn chain(local: &Faulty, server: &Faulty, manifest: &Path) -> Coordinator {
+fn chain(local: &Faulty, server: &Faulty, manifest: &Path) -> Coordinator {
     Coordinator::builder().tier(near(local)).tier(far(server)).record_usage(manifest).build().unwrap()
 }
 
@@ -125,8 +125,8 @@ async fn the_next_process_fetches_what_the_last_one_used_in_its_order() {
     let (server, _) = filled(10).await;
     let previous = WarmPlan::new(WarmSource::PreviousBuild);
     {
-        let first = chain(&faulty(), &server, &manifest).await;
-        assert_eq!(first.warm(&previous).await.unwrap(), Default::default(), "there was none");
+        let first = chain(&faulty(), &server, &manifest);
+        assert_eq!(first.warm(&previous).await.unwrap(), Warmed::default(), "there was none");
         assert!(first.get(&key(7)).await.unwrap().is_some());
         first.get_many(&[key(3), key(50), key(7)]).await.unwrap();
         store(&first, &key(60), &entry("new", &[]), &[]).await;
@@ -144,7 +144,7 @@ async fn the_next_process_fetches_what_the_last_one_used_in_its_order() {
     assert_eq!(used.keys(), [7, 3, 60, 1].map(key), "what was used first comes first, misses do not");
 
     let local = faulty();
-    let second = chain(&local, &server, &manifest).await;
+    let second = chain(&local, &server, &manifest);
     let warmed = second.warm(&previous).await.unwrap();
     assert_eq!((warmed.fetched, warmed.absent), (4, 0));
     for number in [7, 3, 60, 1] {
@@ -171,7 +171,7 @@ async fn a_record_that_cannot_be_written_is_told_and_a_damaged_one_is_none() {
         builder.tier(Tier::new(store)).build().unwrap()
     };
     let warmed = build(&manifest).warm(&WarmPlan::new(WarmSource::PreviousBuild)).await.unwrap();
-    assert_eq!(warmed, Default::default());
+    assert_eq!(warmed, Warmed::default());
     let blocked = build(&manifest.join("below a file"));
     let _ = blocked.put(&key(1), &entry("x", &[]), PutMode::Overwrite).await.unwrap();
     blocked.close().await.unwrap();
