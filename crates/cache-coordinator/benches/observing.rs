@@ -34,8 +34,12 @@ fn main() {
         let bare = filled(&keys).await;
         let plain = chain(&bare, |builder| builder);
         let watched = chain(&bare, |builder| builder.observer(Arc::new(Counting::default())));
+        #[cfg(feature = "metrics")]
+        let counted = chain(&bare, |b| b.observer(Arc::new(cache_coordinator::MetricsObserver::new())));
         let mut contenders: Vec<(&str, &dyn Store)> =
             vec![("memory alone", &*bare), ("chain", &plain), ("chain with an observer", &watched)];
+        #[cfg(feature = "metrics")]
+        contenders.push(("chain with metrics", &counted));
         let mut best = vec![Duration::MAX; contenders.len()];
         for _ in 0..ROUNDS {
             // In turn, so that a machine that gets slower does so for all.

@@ -151,7 +151,9 @@ mod tests {
             fraction in 0.0..=1.0_f64,
         ) {
             let times = Times::default();
-            nanos.iter().for_each(|nanos| times.record(Duration::from_nanos(*nanos)));
+            for nanos in &nanos {
+                times.record(Duration::from_nanos(*nanos));
+            }
             nanos.sort_unstable();
             let rank = ((fraction * nanos.len() as f64).ceil() as usize).max(1);
             let (right, histogram) = (nanos[rank - 1], times.histogram());

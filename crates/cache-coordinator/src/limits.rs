@@ -72,41 +72,61 @@ impl Limits {
     /// # Errors
     /// As [`with_env`](Self::with_env).
     pub fn with_variables(
-        mut self,
+        self,
         prefix: &str,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, LimitsError> {
-        let set =
-            |limit: &mut Option<u64>, name: &str, what, example, parse: &dyn Fn(&str) -> Option<u64>| {
-                let variable_name = format!("{prefix}_{name}");
-                let Some(text) = variable(&variable_name).filter(|text| !text.is_empty()) else {
-                    return Ok(());
-                };
-                let text = text.to_string_lossy();
-                *limit = match text.trim() {
-                    "none" => None,
-                    trimmed => match parse(trimmed) {
-                        Some(number) => Some(number),
-                        None => {
-                            let (variable, text) = (variable_name, text.into_owned());
-                            return Err(LimitsError { variable, text, what, example });
-                        }
-                    },
-                };
-                Ok(())
-            };
-        let count = |text: &str| text.parse::<u64>().ok().filter(|number| *number > 0);
+        let variables = Variables { prefix, variable };
         let size = |text: &str| human::parse_size(text).ok();
-        let days = |text: &str| count(text).filter(|days| days.checked_mul(DAY.as_secs()).is_some());
-        let mut max_days = None;
-        let is_set = |name: &str| variable(&format!("{prefix}_{name}")).is_some_and(|text| !text.is_empty());
-        set(&mut self.max_bytes, "MAX_SIZE", "size", "500MB, 1.5GiB, a number of bytes", &size)?;
-        set(&mut self.max_entries, "MAX_ENTRIES", "number of entries", "a number from 1", &count)?;
-        set(&mut max_days, "MAX_AGE_DAYS", "number of days", "a number from 1", &days)?;
-        if is_set("MAX_AGE_DAYS") {
-            self.max_age = max_days.map(|days| Duration::from_secs(days * DAY.as_secs()));
+        let count = |text: &str| text.parse::<u64>().ok().filter(|number| *number > 0);
+        let days = |text: &str| Some(Duration::from_secs(count(text)?.checked_mul(DAY.as_secs())?));
+        Ok(Self {
+            max_bytes: variables.limit(
+                "MAX_SIZE",
+                self.max_bytes,
+                ("size", "500MB, 1.5GiB, a number of bytes"),
+                size,
+            )?,
+            max_entries: variables.limit(
+                "MAX_ENTRIES",
+                self.max_entries,
+                ("number of entries", "a number from 1"),
+                count,
+            )?,
+            max_age: variables.limit(
+                "MAX_AGE_DAYS",
+                self.max_age,
+                ("number of days", "a number from 1"),
+                days,
+            )?,
+        })
+    }
+}
+
+struct Variables<'a, F> {
+    prefix: &'a str,
+    variable: F,
+}
+
+impl<F: Fn(&str) -> Option<OsString>> Variables<'_, F> {
+    /// Returns the limit that the variable `name` says, or `current` if it says nothing.
+    fn limit<T>(
+        &self,
+        name: &str,
+        current: Option<T>,
+        (what, example): (&'static str, &'static str),
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, LimitsError> {
+        let variable = format!("{}_{name}", self.prefix);
+        let text = (self.variable)(&variable).unwrap_or_default().to_string_lossy().into_owned();
+        match text.trim() {
+            "" => Ok(current),
+            "none" => Ok(None),
+            limit => match parse(limit) {
+                Some(limit) => Ok(Some(limit)),
+                None => Err(LimitsError { variable, text, what, example }),
+            },
         }
-        Ok(self)
     }
 }
 

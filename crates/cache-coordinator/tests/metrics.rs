@@ -1,6 +1,7 @@
 //! What reaches the recorder of the `metrics` facade.
 
 #![cfg(feature = "metrics")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -1,9 +1,11 @@
 //! What a chain counts, measures and tells.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cache_coordinator::{Absence, ChainObserver, Coordinator, StoreEvents, Tier, TierEvent};
+use cache_coordinator::{Absence, ChainObserver, Coordinator, Histogram, StoreEvents, Tier, TierEvent};
 use cache_core::{Entry, Event, Key, ManualClock, Observers, Policy, PutMode, PutOutcome, Store, Timestamp};
 use cache_memory::{MemoryStore, Options};
 use cache_testkit::{Fault, Operation};
@@ -193,7 +195,7 @@ async fn calls_are_measured_all_or_in_part() {
         assert!(quiet.get(&key(1)).await.unwrap().is_none() && watched.get(&key(1)).await.unwrap().is_none());
     }
     // A tier in memory has one call of 61 measured, and all if somebody listens.
-    let count = |chain: &Coordinator| chain.stats().tiers[0].latency("get").map_or(0, |times| times.count());
+    let count = |chain: &Coordinator| chain.stats().tiers[0].latency("get").map_or(0, Histogram::count);
     assert_eq!((count(&quiet), count(&watched)), (11, CALLS));
     assert!(quiet.stats().tiers[0].latency("put").is_none());
 
