@@ -142,7 +142,7 @@ fn list(base: &Path, dir: &str, sources: &mut Vec<String>) -> Result<()> {
         let path = format!("{dir}/{}", entry.file_name().to_string_lossy());
         if entry.file_type()?.is_dir() {
             list(base, &path, sources)?;
-        } else if path.ends_with(".rs") {
+        } else if Path::new(&path).extension().is_some_and(|extension| extension == "rs") {
             sources.push(path);
         }
     }
@@ -154,5 +154,5 @@ fn parse(source: &str, text: &str) -> String {
     let names =
         text.lines().filter_map(|line| line.trim_start().trim_start_matches("pub ").strip_prefix("fn "));
     let names = names.map(|rest| rest.split(['(', '<']).next().unwrap_or(rest));
-    names.map(|name| format!("{source} {name}\n")).collect()
+    names.fold(String::new(), |lines, name| lines + source + " " + name + "\n")
 }

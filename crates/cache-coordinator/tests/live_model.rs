@@ -358,7 +358,9 @@ impl World {
                 if done.is_some() {
                     items.clear();
                 } else {
-                    items.iter_mut().for_each(|item| item.is_tainted = true);
+                    for item in &mut *items {
+                        item.is_tainted = true;
+                    }
                 }
                 items.push(Item { is_tainted: done.is_none(), ..item });
             }
@@ -379,7 +381,9 @@ impl World {
             Step::DroppedRevalidate { key: number, polls } => {
                 let key = key(*number);
                 let lookup = block_on(poll_at_most(*polls, self.live.look_up_revalidate(&key)));
-                lookup.into_iter().for_each(|lookup| self.check(*number, true, lookup));
+                if let Some(lookup) = lookup {
+                    self.check(*number, true, lookup);
+                }
             }
             Step::MarkDirty { key: number } => {
                 let known = self.live.mark_dirty(&key(*number));

@@ -15,7 +15,7 @@ use cache_testkit::MemoryStore;
 
 const KEY: Key = Key::from_bytes([1; 32]);
 /// How long the system has to tell of a change; it takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn open(base: &Path) -> LiveCache {
     let files = Arc::new(FileStates::new(base).unwrap());

@@ -14,7 +14,7 @@ use std::time::Duration;
 use lsp_index::{Index, Update};
 
 /// How long the system has to tell of a change; it takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Returns the first update of a new process.
 async fn once(project: &Path) -> Update {

@@ -321,11 +321,11 @@ impl LiveCache {
     /// Returns what was done so far.
     pub fn stats(&self) -> LiveStats {
         let state = self.inner.state();
-        let mut stats = state.stats.clone();
-        stats.visited += state.graph.visited;
-        stats.removals_waiting = state.removals.len() as u64;
-        stats.memory_bytes = state.graph.bytes() as u64;
-        stats
+        let mut numbers = state.stats.clone();
+        numbers.visited += state.graph.visited;
+        numbers.removals_waiting = state.removals.len() as u64;
+        numbers.memory_bytes = state.graph.bytes() as u64;
+        numbers
     }
 
     /// Removes from the store what was dropped and could not be removed yet.

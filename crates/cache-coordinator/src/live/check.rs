@@ -201,30 +201,30 @@ fn conclude(state: &mut State, plan: &Plan, found: Vec<(u32, Invalidation)>) -> 
     if plan.suspects.iter().any(|(id, ..)| is_restless(*id)) {
         return Verdict::Restless;
     }
-    let mut stale: HashMap<u32, Invalidation> = found.into_iter().collect();
-    let changed: Vec<u32> = stale.keys().copied().collect();
+    let mut invalid: HashMap<u32, Invalidation> = found.into_iter().collect();
+    let changed: Vec<u32> = invalid.keys().copied().collect();
     for (id, key) in &plan.orphans {
-        stale.entry(*id).or_insert(Invalidation::UpstreamInvalid { key: *key });
+        invalid.entry(*id).or_insert(Invalidation::UpstreamInvalid { key: *key });
     }
-    spread(graph, &mut stale, plan);
+    spread(graph, &mut invalid, plan);
     let mut outdated = Vec::new();
     for (id, upstream) in &plan.outdated {
         // If the one upstream is not valid either, it may get the result again that was used.
-        if !stale.contains_key(id) {
-            stale.insert(*id, Invalidation::UpstreamChanged { key: graph.key(*upstream) });
+        if !invalid.contains_key(id) {
+            invalid.insert(*id, Invalidation::UpstreamChanged { key: graph.key(*upstream) });
             outdated.push((*id, *upstream));
         }
     }
-    spread(graph, &mut stale, plan);
-    outdated.retain(|(_, upstream)| !stale.contains_key(upstream));
-    let verdict = match stale.get(&plan.root) {
+    spread(graph, &mut invalid, plan);
+    outdated.retain(|(_, upstream)| !invalid.contains_key(upstream));
+    let verdict = match invalid.get(&plan.root) {
         Some(why) => Verdict::Invalid(why.clone()),
         None => Verdict::Valid,
     };
-    let valid = plan.suspects.iter().map(|(id, ..)| *id).filter(|id| !stale.contains_key(id));
+    let valid = plan.suspects.iter().map(|(id, ..)| *id).filter(|id| !invalid.contains_key(id));
     state.stats.cut_offs += state.graph.verified(valid, plan.revision);
     for id in changed.into_iter().chain(outdated.into_iter().map(|(id, _)| id)) {
-        if let Some(why) = stale.remove(&id)
+        if let Some(why) = invalid.remove(&id)
             && state.graph.is_known(id)
         {
             state.drop_entry(id, why);
@@ -233,14 +233,14 @@ fn conclude(state: &mut State, plan: &Plan, found: Vec<(u32, Invalidation)>) -> 
     verdict
 }
 
-/// Adds to `stale` those suspects that were computed from stale ones.
-fn spread(graph: &Graph, stale: &mut HashMap<u32, Invalidation>, plan: &Plan) {
+/// Adds to `invalid` those suspects that were computed from invalid ones.
+fn spread(graph: &Graph, invalid: &mut HashMap<u32, Invalidation>, plan: &Plan) {
     let suspects: HashSet<u32> = plan.suspects.iter().map(|(id, ..)| *id).collect();
-    let mut next: Vec<u32> = stale.keys().copied().collect();
+    let mut next: Vec<u32> = invalid.keys().copied().collect();
     while let Some(id) = next.pop() {
         let key = graph.key(id);
         for dependant in graph.dependants(id).filter(|id| suspects.contains(id)) {
-            stale.entry(dependant).or_insert_with(|| {
+            invalid.entry(dependant).or_insert_with(|| {
                 next.push(dependant);
                 Invalidation::UpstreamInvalid { key }
             });

@@ -9,7 +9,7 @@ use super::slab::{NONE, Slab};
 /// out of any other list.
 #[derive(Debug)]
 pub(super) struct Edges<P> {
-    edges: Slab<Edge<P>>,
+    all: Slab<Edge<P>>,
     /// First edge that leaves, by the id of the start.
     leaving: Vec<u32>,
     /// First edge that reaches, by the id of the end.
@@ -28,16 +28,16 @@ struct Edge<P> {
 
 impl<P> Edges<P> {
     pub(super) const fn new() -> Self {
-        Self { edges: Slab::new(), leaving: Vec::new(), reaching: Vec::new() }
+        Self { all: Slab::new(), leaving: Vec::new(), reaching: Vec::new() }
     }
 
     /// Adds an edge.
     pub(super) fn link(&mut self, from: u32, to: u32, payload: P) {
         let (next_leaving, next_reaching) = (head(&self.leaving, from), head(&self.reaching, to));
         let edge = Edge { from, to, next_leaving, next_reaching, previous_reaching: NONE, payload };
-        let id = self.edges.insert(edge);
+        let id = self.all.insert(edge);
         if next_reaching != NONE {
-            self.edges.get_mut(next_reaching).previous_reaching = id;
+            self.all.get_mut(next_reaching).previous_reaching = id;
         }
         set_head(&mut self.leaving, from, id);
         set_head(&mut self.reaching, to, id);
@@ -49,17 +49,17 @@ impl<P> Edges<P> {
         if id == NONE {
             return None;
         }
-        let &Edge { to, next_leaving, next_reaching, previous_reaching, .. } = self.edges.get(id);
+        let &Edge { to, next_leaving, next_reaching, previous_reaching, .. } = self.all.get(id);
         set_head(&mut self.leaving, from, next_leaving);
         if next_reaching != NONE {
-            self.edges.get_mut(next_reaching).previous_reaching = previous_reaching;
+            self.all.get_mut(next_reaching).previous_reaching = previous_reaching;
         }
         if previous_reaching == NONE {
             set_head(&mut self.reaching, to, next_reaching);
         } else {
-            self.edges.get_mut(previous_reaching).next_reaching = next_reaching;
+            self.all.get_mut(previous_reaching).next_reaching = next_reaching;
         }
-        self.edges.release(id);
+        self.all.release(id);
         Some(to)
     }
 
@@ -67,7 +67,7 @@ impl<P> Edges<P> {
     pub(super) fn leaving(&self, from: u32) -> impl Iterator<Item = (u32, &P)> {
         let mut next = head(&self.leaving, from);
         std::iter::from_fn(move || {
-            let edge = (next != NONE).then(|| self.edges.get(next))?;
+            let edge = (next != NONE).then(|| self.all.get(next))?;
             next = edge.next_leaving;
             Some((edge.to, &edge.payload))
         })
@@ -77,7 +77,7 @@ impl<P> Edges<P> {
     pub(super) fn reaching(&self, to: u32) -> impl Iterator<Item = u32> {
         let mut next = head(&self.reaching, to);
         std::iter::from_fn(move || {
-            let edge = (next != NONE).then(|| self.edges.get(next))?;
+            let edge = (next != NONE).then(|| self.all.get(next))?;
             next = edge.next_reaching;
             Some(edge.from)
         })
@@ -90,7 +90,7 @@ impl<P> Edges<P> {
 
     /// Returns how many bytes of memory this takes.
     pub(super) fn bytes(&self) -> usize {
-        self.edges.bytes() + (self.leaving.capacity() + self.reaching.capacity()) * size_of::<u32>()
+        self.all.bytes() + (self.leaving.capacity() + self.reaching.capacity()) * size_of::<u32>()
     }
 }
 
@@ -138,7 +138,7 @@ mod tests {
                     prop_assert!(edges.leaving(node).all(|(to, written)| *written == (node, to)));
                 }
             }
-            prop_assert_eq!(edges.edges.len(), model.len());
+            prop_assert_eq!(edges.all.len(), model.len());
         }
     }
 }

@@ -77,9 +77,7 @@ impl Paths {
         visit(at);
         loop {
             let place = self.places.get(at);
-            if place.first_child != NONE {
-                at = place.first_child;
-            } else {
+            if place.first_child == NONE {
                 while at != top && self.places.get(at).next == NONE {
                     at = self.places.get(at).parent;
                 }
@@ -87,6 +85,8 @@ impl Paths {
                     return;
                 }
                 at = self.places.get(at).next;
+            } else {
+                at = place.first_child;
             }
             visit(at);
         }

@@ -124,6 +124,7 @@ impl Inbox {
 
     /// Puts in doubt what is told, until it is over.
     fn work(&self, live: &LiveCache, receiver: &Receiver<Message>, changes: &watch::Sender<Changes>) {
+        let _blind = BlindOnPanic { live, changes };
         while let Ok(first) = receiver.recv() {
             let mut paths = BTreeSet::new();
             let further = std::iter::from_fn(|| receiver.try_recv().ok());
@@ -149,6 +150,21 @@ impl Inbox {
                 now.paths += 1;
             }
             changes.send_replace(now);
+        }
+    }
+}
+
+/// Trusts nothing any more if nobody listens to what the system tells.
+struct BlindOnPanic<'a> {
+    live: &'a LiveCache,
+    changes: &'a watch::Sender<Changes>,
+}
+
+impl Drop for BlindOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.changes.borrow().is_blind {
+            self.live.inner.state().graph.go_blind();
+            self.changes.send_modify(|changes| changes.is_blind = true);
         }
     }
 }
@@ -189,8 +205,10 @@ impl Watch {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn changed(&mut self) -> Changes {
-        // The sender lives as long as this.
-        let _ = self.changes.changed().await;
+        if self.changes.changed().await.is_err() {
+            // The worker has panicked: nothing more is told.
+            std::future::pending::<()>().await;
+        }
         *self.changes.borrow_and_update()
     }
 
