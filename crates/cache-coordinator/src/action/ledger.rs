@@ -102,12 +102,14 @@ impl Ledger {
                     continue;
                 }
             };
-            let mut entries = entries.into_iter();
-            found.extend(wanted.iter().map(|wanted| {
-                let (entry, origin) = entries.next().flatten().ok_or_else(|| self.absent(&wanted.key))?;
+            let count = found.len() + wanted.len();
+            found.par_extend(entries.into_par_iter().zip(wanted).map(|(entry, wanted)| {
+                let (entry, origin) = entry.ok_or_else(|| self.absent(&wanted.key))?;
                 let record = Record::decode(&entry, self.kind, &wanted.name).ok_or(Miss::Unreadable)?;
                 Ok((record, entry.meta, origin))
             }));
+            // A store that answers too little has no more.
+            found.resize_with(count, || Err(Miss::Absent));
         }
         found
     }

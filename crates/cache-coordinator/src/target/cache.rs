@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cache_core::{
     Digest, FileDependency, FileState, Key, KeyBuilder, Namespace, RelPath, Result, Store, TreePath,
 };
+use rayon::prelude::*;
 
 use super::id::{TargetDep, TargetId};
 use crate::action::{
@@ -128,12 +129,16 @@ impl TargetCache {
         let files = Arc::clone(&self.ledger.files);
         let view = offload(move || files.view(paths)).await.unwrap_or_default();
         // What cannot be read has no key; the others keep their places.
-        let mut results: Vec<Option<Miss>> = Vec::with_capacity(requests.len());
-        let mut wanted = Vec::new();
-        for request in requests {
-            match states(&request.sources, &view) {
-                Ok(states) => {
-                    wanted.push(self.wanted(&request.target, &states, &request.deps));
+        let ask = |request: &TargetRequest| {
+            let states = states(&request.sources, &view)?;
+            Ok(self.wanted(&request.target, &states, &request.deps))
+        };
+        let asked: Vec<Result<Wanted, Miss>> = requests.par_iter().map(ask).collect();
+        let (mut results, mut wanted) = (Vec::with_capacity(asked.len()), Vec::with_capacity(asked.len()));
+        for asked in asked {
+            match asked {
+                Ok(asked) => {
+                    wanted.push(asked);
                     results.push(None);
                 }
                 Err(miss) => results.push(Some(miss)),
