@@ -249,8 +249,17 @@ fn a_result_may_come_back_while_it_is_not_known() {
         Lookup::Invalidated(Invalidation::UpstreamInvalid { key: key("one") })
     );
     assert!(world.is_stored("two"));
-    world.persist("one", &["a"], &[]);
+    let one = world.persist("one", &["a"], &[]);
     world.hits(&["one", "two", "three"]);
+
+    // `three` used another result of `two`, and `two` one of `one`: only `two` is certainly wrong.
+    world.persist_entry("two", LiveEntry { bytes: "other".into(), ..world.entry("two", &["b"], &[one]) });
+    let other = LiveEntry { bytes: "other".into(), ..world.entry("one", &["a"], &[]) };
+    let other = world.persist_entry("one", other).upstream;
+    assert!(!world.revalidate("three").is_hit());
+    assert!(world.is_stored("three") && !world.is_stored("two"));
+    world.persist("two", &["b"], &[other]);
+    assert!(world.revalidate("three").is_hit());
 }
 
 #[test]

@@ -463,7 +463,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, max_shrink_iters: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 3000, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_served_is_what_a_naive_walk_allows(steps in proptest::collection::vec(step(), 1..60)) {
