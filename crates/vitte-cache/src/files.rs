@@ -76,6 +76,10 @@ fn named(path: &Path) -> Option<(TreePath, PathBuf)> {
         // Where `a/..` leads depends on whether `a` is a link.
         path = path.parent()?.canonicalize().ok()?.join(path.file_name()?);
     }
+    // Windows writes a path that it has looked up as `\\?\C:\…`, which names the same file as `C:\…`.
+    if let Some(short) = path.to_str().and_then(|path| path.strip_prefix(r"\\?\")).filter(|_| cfg!(windows)) {
+        path = PathBuf::from(short);
+    }
     // Nothing lies below a path of one's own, so that the name is the whole path.
     Some((TreePath::new(&path.join("none"), &path).ok()?, path))
 }

@@ -161,6 +161,34 @@ fn async_functions_do_the_same() {
 }
 
 #[test]
+fn one_failure_is_enough_for_all_tasks_that_wait() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let (clock, cache) = cache();
+        assert_eq!(fetch(&cache, async { Ok(1) }).await, Ok(1));
+        clock.advance(1000 * SECOND);
+        let calls = Arc::new(AtomicU32::new(0));
+        let tasks: Vec<_> = (0..16)
+            .map(|_| {
+                let (cache, calls) = (cache.clone(), Arc::clone(&calls));
+                tokio::spawn(async move {
+                    let fails = async {
+                        calls.fetch_add(1, Ordering::SeqCst);
+                        tokio::task::yield_now().await;
+                        Err("no".to_owned())
+                    };
+                    fetch(&cache, fails).await
+                })
+            })
+            .collect();
+        for task in tasks {
+            assert_eq!(task.await.unwrap(), Ok(1));
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
 fn a_refresh_that_is_dropped_lets_the_next_one_try() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
