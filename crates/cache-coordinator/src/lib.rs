@@ -54,6 +54,8 @@
 //! | writes to slower tiers, their bytes, their attempts | [`WriteBack`] |
 //! | the journal | 64 bytes for each write that waits, and 256 KiB |
 //! | remembered misses | [`CoordinatorBuilder::remember_misses`] |
+//! | latencies | ten kilobytes for each tier, and no lock: see [`Histogram`] |
+//! | numbers by kind of entry | 16 kinds for each tier; all further ones are counted together |
 //! | keys for which a tier is skipped | 65,536 exactly, all further ones in a filter of 512 KiB that may skip too much |
 //!
 //! # Cancel safety

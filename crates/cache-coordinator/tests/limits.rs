@@ -179,8 +179,9 @@ fn content_without_a_record_may_be_under_way() {
         10,
     ));
     block_on(world.store.remove(&item.unwrap().items[0].key)).unwrap();
+    world.clock.advance(Duration::from_mins(59));
     assert_eq!(world.trim(Limits::default()).contents, 0);
-    world.clock.advance(Duration::from_hours(2));
+    world.clock.advance(Duration::from_mins(2));
     assert_eq!((world.trim(Limits::default()).contents, world.names("outputs").len()), (1, 0));
 }
 
