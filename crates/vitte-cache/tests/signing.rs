@@ -21,7 +21,8 @@ fn signing_key() -> SigningKey {
 }
 
 fn get(cache: &Cache) -> (Option<String>, bool) {
-    (cache.get("key").unwrap(), cache.has("key").unwrap())
+    let found = cache.get("key").expect("the disk can be read");
+    (found, cache.has("key").expect("the disk can be read"))
 }
 
 #[derive(Default)]
