@@ -145,8 +145,9 @@ pub(crate) fn million(million: &Million) -> String {
         "segments with a million small entries".to_owned(),
         format!("  open and count for stats      {}", millis(million.stats)),
         format!(
-            "  evict a tenth                 {}, {:.0} MB went",
+            "  evict a tenth                 {} in {} puts, {:.0} MB went",
             millis(million.evict_tenth),
+            million.puts,
             million.evicted as f64 / MB
         ),
         format!("  longest put while evicting    {}", millis(million.longest_put)),

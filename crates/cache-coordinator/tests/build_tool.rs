@@ -1,7 +1,7 @@
 //! The example `build_tool` builds a C project, and makes again exactly what has to be.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests, and a skip that says so")]
 
 #[path = "../examples/build_tool.rs"]
 #[expect(dead_code, reason = "its `main` is for people")]

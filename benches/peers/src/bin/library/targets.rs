@@ -150,12 +150,13 @@ impl Tree {
                 let run = ActionRun { inputs, outputs, metadata: metadata(), success: true, cost_ms: 1 };
                 actions.record(&action.id, &run).await?;
             }
-            Ok(())
+            Ok(files.save()?)
         })
     }
 
     fn files(&self) -> Result<Arc<FileStates>> {
-        Ok(Arc::new(FileStates::new(&self.base)?))
+        // What is known about files goes from one process to the next.
+        Ok(Arc::new(FileStates::new(&self.base)?.remember_in(self.base.with_extension("known"))))
     }
 
     fn actions(&self, files: Arc<FileStates>) -> ActionCache {
