@@ -16,7 +16,7 @@ use crate::step::{Step, all};
 use crate::stop::{Result, Stop};
 use crate::workspace::Workspace;
 
-/// The facade, and with it everything that an example may use.
+/// The facade: besides our own crates, an example may use what this one depends on.
 const FACADE: &str = "vitte-cache";
 
 pub(super) fn run(workspace: &Workspace, paths: &[PathBuf]) -> Result {
@@ -97,10 +97,11 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// Builds the facade with all features; returns the compiled library of it, and of its dependencies.
+/// Builds all crates with all features; returns the compiled libraries of them, and of what the facade depends on.
 fn build(workspace: &Workspace) -> Result<BTreeMap<String, PathBuf>> {
     let facade = workspace.package(FACADE)?;
-    let wanted: Vec<String> = std::iter::once(FACADE)
+    let crates = workspace.packages.iter().map(|package| package.name.as_str());
+    let wanted: Vec<String> = crates
         .chain(facade.dependencies.iter().map(|dependency| dependency.name.as_str()))
         .map(crate_name)
         .collect();
