@@ -41,22 +41,46 @@ impl fmt::Debug for Fingerprint {
 }
 
 /// A [`Fingerprint`] in the making, for bytes that arrive in pieces.
-pub struct Fingerprinter(twox_hash::XxHash3_128);
+pub struct Fingerprinter {
+    /// The bytes taken so far, while they are few.
+    few: [u8; FEW],
+    len: usize,
+    /// What has taken them if they are more. It is large and slow to make.
+    many: Option<Box<twox_hash::XxHash3_128>>,
+}
+
+/// Bytes that are hashed at once: more than there are in most shapes of values.
+const FEW: usize = 256;
 
 impl Fingerprinter {
     /// Returns a fingerprinter that has seen nothing.
     pub fn new() -> Self {
-        Self(twox_hash::XxHash3_128::new())
+        Self { few: [0; FEW], len: 0, many: None }
     }
 
     /// Takes the next `bytes`; how the whole is cut into pieces makes no difference.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
+        if self.many.is_none()
+            && let Some(room) = self.few[self.len..].get_mut(..bytes.len())
+        {
+            room.copy_from_slice(bytes);
+            self.len += bytes.len();
+            return;
+        }
+        let begin = || {
+            let mut many = Box::new(twox_hash::XxHash3_128::new());
+            many.write(&self.few[..self.len]);
+            many
+        };
+        self.many.get_or_insert_with(begin).write(bytes);
     }
 
     /// Returns the fingerprint of everything taken so far.
     pub fn finish(&self) -> Fingerprint {
-        Fingerprint(self.0.finish_128())
+        match &self.many {
+            Some(many) => Fingerprint(many.finish_128()),
+            None => Fingerprint::of(&self.few[..self.len]),
+        }
     }
 }
 
@@ -96,9 +120,13 @@ mod tests {
     #[test]
     fn pieces_make_no_difference() {
         let bytes: Vec<u8> = (0..3000_u32).map(|i| (i % 251) as u8).collect();
-        let mut pieces = Fingerprinter::new();
-        bytes.chunks(7).for_each(|chunk| pieces.update(chunk));
-        assert_eq!(pieces.finish(), Fingerprint::of(&bytes));
+        for len in [0, 1, 240, 241, FEW - 1, FEW, FEW + 1, 2 * FEW, 3000] {
+            for piece in [1, 7, 255, 256, 257, 3000] {
+                let mut pieces = Fingerprinter::new();
+                bytes[..len].chunks(piece).for_each(|chunk| pieces.update(chunk));
+                assert_eq!(pieces.finish(), Fingerprint::of(&bytes[..len]), "{len} by {piece}");
+            }
+        }
         assert_eq!(crc32c_append(crc32c(&bytes[..11]), &bytes[11..]), crc32c(&bytes));
     }
 }

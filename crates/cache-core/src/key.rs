@@ -2,13 +2,21 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
+use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Namespace, hex};
 
 /// BLAKE3 `derive_key` context. A change of the encoding below gets a new one, and so no old key is ever met again.
 const CONTEXT: &str = "vitte-cache 2026-11 entry key v1";
+/// What `derive_key` makes of the context first, each time the same.
+static CONTEXT_KEY: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context(CONTEXT));
+/// Bytes of parts that are held back, to be hashed at once: most keys have fewer.
+const HELD: usize = 4 << 10;
+/// Bytes of parts that there is room for from the start.
+const USUAL: usize = 256;
 
 /// The address of an [`Entry`](crate::Entry): 32 bytes derived from its parts by a [`KeyBuilder`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,7 +89,12 @@ impl<'de> Deserialize<'de> for Key {
 /// parts. So no two different sequences of parts ever feed the same bytes to the hash: `"ab", "c"` and `"a", "bc"`
 /// differ, and so do the text `1` and the number 1, and an absent part and an empty one.
 #[derive(Clone)]
-pub struct KeyBuilder(blake3::Hasher);
+pub struct KeyBuilder {
+    /// The end of what was added, not hashed yet.
+    held: Vec<u8>,
+    /// What came before, if that is more than is held back. It is large, and a builder is moved with every part.
+    hasher: Option<Box<blake3::Hasher>>,
+}
 
 /// Type bytes. They are part of the format: never renumber.
 mod tag {
@@ -97,7 +110,7 @@ mod tag {
 impl KeyBuilder {
     /// Returns a builder for keys of one `kind` of entry in `namespace`.
     pub fn new(namespace: &Namespace, kind: &str) -> Self {
-        Self(blake3::Hasher::new_derive_key(CONTEXT)).text(namespace.as_str()).text(kind)
+        Self { held: Vec::with_capacity(USUAL), hasher: None }.text(namespace.as_str()).text(kind)
     }
 
     /// Adds bytes.
@@ -121,7 +134,8 @@ impl KeyBuilder {
     /// Adds the address of a content. The function is part of it.
     #[must_use]
     pub fn digest(mut self, digest: &Digest) -> Self {
-        self.0.update(&[tag::DIGEST, digest.function().id()]).update(digest.as_bytes());
+        self.add(&[tag::DIGEST, digest.function().id()]);
+        self.add(digest.as_bytes());
         self
     }
 
@@ -134,26 +148,46 @@ impl KeyBuilder {
     /// Adds something that is not there, which differs from everything that is.
     #[must_use]
     pub fn absent(mut self) -> Self {
-        self.0.update(&[tag::ABSENT]);
+        self.add(&[tag::ABSENT]);
         self
     }
 
     /// Adds a list: its count, then what `add` adds for each item, in the order given.
     #[must_use]
     pub fn list<T>(mut self, items: &[T], add: impl Fn(Self, &T) -> Self) -> Self {
-        self.0.update(&[tag::LIST]).update(&(items.len() as u64).to_le_bytes());
+        self.add(&[tag::LIST]);
+        self.add(&(items.len() as u64).to_le_bytes());
         items.iter().fold(self, add)
     }
 
     /// Returns the key of all that was added.
     pub fn finish(&self) -> Key {
-        Key(*self.0.finalize().as_bytes())
+        let hash = match &self.hasher {
+            Some(hasher) => hasher.clone().update(&self.held).finalize(),
+            None => new_hasher().update(&self.held).finalize(),
+        };
+        Key(*hash.as_bytes())
     }
 
     fn part(mut self, tag: u8, bytes: &[u8]) -> Self {
-        self.0.update(&[tag]).update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+        self.add(&[tag]);
+        self.add(&(bytes.len() as u64).to_le_bytes());
+        self.add(bytes);
         self
     }
+
+    fn add(&mut self, bytes: &[u8]) {
+        if self.held.len() + bytes.len() > HELD {
+            self.hasher.get_or_insert_with(|| Box::new(new_hasher())).update(&self.held).update(bytes);
+            self.held.clear();
+        } else {
+            self.held.extend_from_slice(bytes);
+        }
+    }
+}
+
+fn new_hasher() -> blake3::Hasher {
+    blake3::Hasher::new_from_context_key(&CONTEXT_KEY)
 }
 
 impl fmt::Debug for KeyBuilder {
@@ -224,6 +258,32 @@ mod tests {
             .finish();
         assert_eq!(key.to_hex(), "f4710ce9d7a46200de6c38be82dec413d61af69fa4b60b931260bb493eabc6dd");
         assert_eq!(key.to_hex().parse(), Ok(key));
+    }
+
+    #[test]
+    fn how_much_is_held_back_makes_no_difference() {
+        let parts = [0, 1, HELD - 40, HELD - 1, HELD, HELD + 1, 3 * HELD].map(|len| vec![7; len]);
+        for part in &parts {
+            for other in &parts {
+                let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+                for (tag, bytes) in [
+                    (tag::TEXT, Namespace::default().as_str().as_bytes()),
+                    (tag::TEXT, &b"test"[..]),
+                    (tag::BYTES, part),
+                    (tag::BYTES, other),
+                ] {
+                    hasher.update(&[tag]).update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+                }
+                let key = KeyBuilder::new(&Namespace::default(), "test").bytes(part).bytes(other).finish();
+                assert_eq!(
+                    key.as_bytes(),
+                    hasher.finalize().as_bytes(),
+                    "{} and {}",
+                    part.len(),
+                    other.len()
+                );
+            }
+        }
     }
 
     #[test]

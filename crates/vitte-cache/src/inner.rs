@@ -130,5 +130,7 @@ impl<T> Inner<T> {
 
 /// Returns a key as lists show it.
 pub(crate) fn shown(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).chars().take(MAX_NAME).collect()
+    let name = String::from_utf8_lossy(name);
+    // So many bytes are no more characters.
+    if name.len() <= MAX_NAME { name.into_owned() } else { name.chars().take(MAX_NAME).collect() }
 }

@@ -43,18 +43,31 @@ pub fn part<T: Serialize + ?Sized>(part: &T) -> &T {
 
 /// Returns the path of a method.
 pub fn method<T: ?Sized>(name: &str) -> String {
-    format!("{}::{name}", std::any::type_name::<T>())
+    joined(std::any::type_name::<T>(), name)
 }
 
 /// Returns the path of a function: `H` is a type in the body of it or of a companion.
 pub fn function<H>(name: &str) -> String {
-    let outer = |path: &'static str| path.rsplit_once("::").map_or("", |(outer, _)| outer);
     let mut body = outer(std::any::type_name::<H>());
     // The body of an async function is a closure.
     while let Some(around) = body.strip_suffix("::{{closure}}") {
         body = around;
     }
-    format!("{}::{name}", outer(body))
+    joined(outer(body), name)
+}
+
+/// Returns what is before the last `::`. It is looked for with each call, and a search for any text is slower to begin.
+fn outer(path: &'static str) -> &'static str {
+    let last = path.as_bytes().windows(2).rposition(|colons| colons == b"::");
+    path.get(..last.unwrap_or(0)).unwrap_or_default()
+}
+
+fn joined(outer: &str, name: &str) -> String {
+    let mut path = String::with_capacity(outer.len() + "::".len() + name.len());
+    path.push_str(outer);
+    path.push_str("::");
+    path.push_str(name);
+    path
 }
 
 /// Removes what a function returned, and returns how much there was.

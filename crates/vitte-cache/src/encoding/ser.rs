@@ -8,9 +8,14 @@ use serde::ser::{
 use super::error::Problem;
 use super::trace::{Shape, Step, Trace};
 
+/// Bytes of a value that there is room for from the start: what most arguments need.
+const SMALL: usize = 64;
+
 /// Returns `value` in bytes, after `header` bytes for the caller, and its shape.
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, header: usize) -> Result<(Vec<u8>, Shape), Problem> {
-    let mut encoder = Encoder { out: vec![0; header], trace: Trace::new(u64::MAX) };
+    let mut out = Vec::with_capacity(header + SMALL);
+    out.resize(header, 0);
+    let mut encoder = Encoder { out, trace: Trace::new(u64::MAX) };
     value.serialize(&mut encoder)?;
     Ok((encoder.out, encoder.trace.finish()))
 }
