@@ -6,7 +6,7 @@ use cache_core::{FileDependency, ListFilter, Namespace, RelPath, Result, Store};
 
 use super::batch::BatchReport;
 use super::error::RecordError;
-use super::files::{FileStates, View};
+use super::files::FileStates;
 use super::flaky::Nondeterministic;
 use super::hit::{Hit, Recording};
 use super::id::{self, ActionId};
@@ -16,6 +16,7 @@ use super::miss::Miss;
 use super::restore::{RestoreError, restore};
 use super::stats::{Counters, RecordStats};
 use super::trim::{PAGE, Trimmed};
+use super::view::View;
 use crate::{Coordinator, Limits};
 
 /// Knows which actions need not run again.

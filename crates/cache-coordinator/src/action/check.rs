@@ -1,46 +1,142 @@
 //! Whether the tree is as it was when something was recorded.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use cache_core::{Digest, EntryMeta, FileDependency, FileState, Output, RelPath};
+use cache_core::{Anchor, Digest, EntryMeta, FileDependency, FileState, Output, RelPath, TreePath};
+use rayon::prelude::*;
 
-use super::files::{Claim, FileStates, Unseen, View};
+use super::files::FileStates;
 use super::hit::Hit;
 use super::ledger::Wanted;
 use super::miss::Miss;
-use super::outputs::{self, in_tree, is_right};
+use super::outputs::{self, is_right};
 use super::record::Record;
+use super::view::{Claim, Sight, View};
 use crate::Origin;
 
 /// A record that was found, with what it was made from and where it was.
 pub(crate) type Found = Result<(Record, EntryMeta, Origin), Miss>;
 
-/// Returns what is at all paths that `found` names, and all that `view` shows already.
-pub(super) fn look(files: &FileStates, found: &[Found], mut view: View) -> View {
-    let mut unseen = Unseen::default();
-    for (record, meta, _) in found.iter().flatten() {
-        for file in meta.dependencies.files.iter().filter(|file| view.at(&file.path).is_none()) {
-            unseen.add(&file.path, claim(file));
-        }
-        let outputs = record.outputs.iter().map(|output| in_tree(&output.path));
-        for path in outputs.filter(|path| view.at(path).is_none()) {
-            unseen.add(&path, None);
+/// What became of a question for which nothing was read.
+#[derive(Debug)]
+pub(crate) enum Proved {
+    /// All that was recorded is still so: stats that prove contents are equal, outputs are known.
+    Hit(Hit),
+    /// It takes a closer look.
+    Open(Found, Wanted),
+}
+
+impl Proved {
+    /// Returns what was found, if that is not decided.
+    pub(super) fn open(&self) -> Option<&Found> {
+        match self {
+            Self::Hit(_) => None,
+            Self::Open(found, _) => Some(found),
         }
     }
-    view.extend(files.view(unseen));
-    view
+}
+
+/// Decides those of `asked` that can be decided without reading a file. Only what is to be proved is looked at.
+pub(super) fn prove(files: &FileStates, asked: Vec<(Found, Wanted, bool)>, view: &mut View) -> Vec<Proved> {
+    let mut numbers = Vec::new();
+    let mut number = |(found, wanted, fits): (Found, Wanted, bool)| {
+        let first = numbers.len();
+        if let Ok((record, meta, _)) = &found
+            && fits
+        {
+            let inputs = meta.dependencies.files.iter().map(|file| (file.path.anchor, &file.path.path));
+            let outputs = record.outputs.iter().map(|output| (Anchor::Base, &output.path));
+            numbers.extend(inputs.chain(outputs).map(|(anchor, path)| view.add(anchor, path)));
+        }
+        (found, wanted, first..numbers.len())
+    };
+    let numbered: Vec<(Found, Wanted, Range<usize>)> = asked.into_iter().map(&mut number).collect();
+    files.look(view);
+    let (view, numbers) = (&*view, &numbers);
+    let decide = |(found, wanted, range): (Found, Wanted, Range<usize>)| match found {
+        Ok((record, meta, origin)) => match proof(files, &record, &meta, &wanted, &numbers[range], view) {
+            Some(misplaced) => Proved::Hit(hit((record, meta, origin), misplaced)),
+            None => Proved::Open(Ok((record, meta, origin)), wanted),
+        },
+        Err(miss) => Proved::Open(Err(miss), wanted),
+    };
+    numbered.into_par_iter().map(decide).collect()
+}
+
+/// Returns which outputs are not in the tree, if it is proved that everything else is as it was. `numbers` are those of the
+/// inputs and outputs, or none.
+fn proof(
+    files: &FileStates,
+    record: &Record,
+    meta: &EntryMeta,
+    wanted: &Wanted,
+    numbers: &[u32],
+    view: &View,
+) -> Option<Vec<usize>> {
+    let inputs = &meta.dependencies.files;
+    if !record.success
+        || numbers.len() != inputs.len() + record.outputs.len()
+        || wanted.metadata.differs(&record.flags, meta).is_some()
+        || differing_upstream(&record.upstream, &wanted.upstream).is_some()
+    {
+        return None;
+    }
+    let (inputs_at, outputs_at) = numbers.split_at(inputs.len());
+    let is_same = |(input, &number): (&FileDependency, &u32)| match (input.state, view.sight(number)) {
+        (FileState::File { digest, executable }, Some(Sight::File(file))) => {
+            let is_known = || file.digest.get() == Some(&digest);
+            executable == file.executable
+                && if input.stat == Some(file.stat) { file.prove(digest) } else { is_known() }
+        }
+        (state, Some(sight)) => matches!(sight.seen(), Some(Ok(seen)) if seen.behind == state),
+        (_, None) => false,
+    };
+    if !inputs.iter().zip(inputs_at).all(is_same) {
+        return None;
+    }
+    let mut misplaced = Vec::new();
+    for (at, (output, &number)) in record.outputs.iter().zip(outputs_at).enumerate() {
+        let sight = view.sight(number)?;
+        if let Sight::File(file) = sight
+            && file.digest.get().is_none()
+        {
+            // Nothing is claimed about outputs; mostly, they are remembered.
+            file.prove(files.known(file.stat)?);
+        }
+        if !matches!(sight.seen()?, Ok(seen) if is_right(output, seen.own)) {
+            misplaced.push(at);
+        }
+    }
+    Some(misplaced)
+}
+
+/// Finds out what is at all paths that `found` names, by reading where no stat proves it.
+pub(super) fn look<'a>(files: &FileStates, found: impl Iterator<Item = &'a Found>, view: &mut View) {
+    let mut wanted: HashMap<u32, Vec<Claim>> = HashMap::new();
+    for (record, meta, _) in found.flatten() {
+        for file in &meta.dependencies.files {
+            let claims = wanted.entry(view.add(file.path.anchor, &file.path.path)).or_default();
+            claims.extend(claim(file).filter(|claim| !claims.contains(claim)));
+        }
+        for output in &record.outputs {
+            wanted.entry(view.add(Anchor::Base, &output.path)).or_default();
+        }
+    }
+    files.look(view);
+    files.resolve(view, wanted);
 }
 
 /// Returns the paths of `inputs`, and what was recorded about them.
-pub(super) fn claims(inputs: &[FileDependency]) -> Unseen {
-    let mut unseen = Unseen::default();
+pub(super) fn claims(inputs: &[FileDependency]) -> HashMap<TreePath, Vec<Claim>> {
+    let mut claims: HashMap<TreePath, Vec<Claim>> = HashMap::new();
     for file in inputs {
-        unseen.add(&file.path, claim(file));
+        claims.entry(file.path.clone()).or_default().extend(claim(file));
     }
-    unseen
+    claims
 }
 
-fn claim(file: &FileDependency) -> Option<Claim> {
+pub(crate) fn claim(file: &FileDependency) -> Option<Claim> {
     let FileState::File { digest, .. } = file.state else { return None };
     Some((file.stat?, digest))
 }
@@ -78,16 +174,23 @@ pub(super) fn check(
     if !record.success {
         return Err(Miss::Failed);
     }
-    let is_in_place = |output: &Output| matches!(view.at(&in_tree(&output.path)), Some(Ok(seen)) if is_right(output, seen.own));
+    let is_in_place = |output: &Output| {
+        let seen = view.at_path(Anchor::Base, &output.path);
+        matches!(seen, Some(Ok(seen)) if is_right(output, seen.own))
+    };
     let misplaced = (0..record.outputs.len()).filter(|&at| !is_in_place(&record.outputs[at])).collect();
-    Ok(Hit {
+    Ok(hit((record, meta, origin), misplaced))
+}
+
+fn hit((record, meta, origin): (Record, EntryMeta, Origin), misplaced: Vec<usize>) -> Hit {
+    Hit {
         misplaced,
         outputs: record.outputs,
         history: record.history,
         created: meta.created,
         cost_ms: meta.cost_ms,
         origin,
-    })
+    }
 }
 
 /// Returns the first of the targets that something is made from that is not the same.

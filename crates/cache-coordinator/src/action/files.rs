@@ -1,7 +1,7 @@
 //! The files of a checkout: what is in them, by as few reads as possible.
 
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use cache_core::stat::{KnownDigests, Stat, is_trustworthy};
 use cache_core::{
-    Clock, Digest, FileDependency, FileState, HashFunction, RelPath, StatFingerprint, SystemClock, TreePath,
+    Clock, Digest, FileDependency, HashFunction, RelPath, StatFingerprint, SystemClock, TreePath,
 };
 use rayon::prelude::*;
 
@@ -77,86 +77,6 @@ pub enum FileError {
     /// Its name means nothing on this system.
     #[error(transparent)]
     Path(#[from] cache_core::PathError),
-}
-
-/// What is at a path.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
-    /// What is there itself: what an output must be.
-    pub(crate) own: FileState,
-    /// What is behind the links there: what a tool reads.
-    pub(crate) behind: FileState,
-    /// The stat of the file behind, if an equal one later on proves equal content.
-    pub(crate) stat: Option<StatFingerprint>,
-}
-
-const ABSENT: Seen = Seen { own: FileState::Absent, behind: FileState::Absent, stat: None };
-
-/// What somebody recorded about a path: a stat that proves a content.
-pub(crate) type Claim = (StatFingerprint, Digest);
-
-/// Paths to look at, each once, and what was recorded about them.
-///
-/// They are looked at in the order in which they came: what one target is made from mostly lies together, and the system
-/// finds neighbours a good deal faster one after the other.
-#[derive(Debug, Default)]
-pub(crate) struct Unseen {
-    at: HashMap<TreePath, usize>,
-    claims: Vec<Vec<Claim>>,
-}
-
-impl Unseen {
-    /// Adds `path`, which is copied if it is new, and what was recorded about it.
-    pub(crate) fn add(&mut self, path: &TreePath, claim: Option<Claim>) {
-        if let Some(&at) = self.at.get(path) {
-            let known = &mut self.claims[at];
-            known.extend(claim.filter(|claim| !known.contains(claim)));
-        } else {
-            self.at.insert(path.clone(), self.claims.len());
-            self.claims.push(claim.into_iter().collect());
-        }
-    }
-}
-
-impl From<HashMap<TreePath, Vec<Claim>>> for Unseen {
-    fn from(wanted: HashMap<TreePath, Vec<Claim>>) -> Self {
-        let mut unseen = Self::default();
-        for (at, (path, claims)) in wanted.into_iter().enumerate() {
-            unseen.at.insert(path, at);
-            unseen.claims.push(claims);
-        }
-        unseen
-    }
-}
-
-/// What was at some paths at one time.
-#[derive(Debug, Default)]
-pub(crate) struct View {
-    at: HashMap<TreePath, usize>,
-    seen: Vec<Result<Seen, FileError>>,
-}
-
-impl View {
-    /// Returns what was at `path`, or nothing if nobody looked.
-    pub(crate) fn at(&self, path: &TreePath) -> Option<&Result<Seen, FileError>> {
-        self.seen.get(*self.at.get(path)?)
-    }
-
-    /// Adds what `other` shows at other paths.
-    pub(crate) fn extend(&mut self, other: Self) {
-        if self.at.is_empty() {
-            *self = other;
-            return;
-        }
-        let before = self.seen.len();
-        self.at.extend(other.at.into_iter().map(|(path, at)| (path, before + at)));
-        self.seen.extend(other.seen);
-    }
-
-    /// Returns how many paths were looked at.
-    pub(crate) fn len(&self) -> usize {
-        self.at.len()
-    }
 }
 
 impl FileStates {
@@ -263,7 +183,7 @@ impl FileStates {
             let states: Result<Vec<_>, FileError> = paths
                 .into_par_iter()
                 .map(|path| {
-                    let seen = files.observe(&path, &[])?;
+                    let seen = files.observe(&path)?;
                     Ok(FileDependency { path, state: seen.behind, stat: seen.stat })
                 })
                 .collect();
@@ -287,81 +207,11 @@ impl FileStates {
         Ok(outputs::digest(&captured.unwrap_or(Err(RecordError::Interrupted))?))
     }
 
-    /// Returns what is at each of the paths `wanted`, having looked at each once, on all of rayon's threads.
-    pub(crate) fn view(&self, wanted: impl Into<Unseen>) -> View {
-        let Unseen { at, claims } = wanted.into();
-        let mut paths: Vec<(usize, &TreePath)> = at.iter().map(|(path, &at)| (at, path)).collect();
-        paths.par_sort_unstable_by_key(|(at, _)| *at);
-        let look = |((_, path), claims): ((usize, &TreePath), Vec<Claim>)| self.observe(path, &claims);
-        let seen = paths.into_par_iter().zip(claims).map(look).collect();
-        View { at, seen }
+    pub(super) fn count_looks(&self, looks: u64) {
+        self.looked_at.fetch_add(looks, Ordering::Relaxed);
     }
 
-    /// Returns what is at `path`. What is proved by one of `claims` is not read.
-    pub(crate) fn observe(&self, path: &TreePath, claims: &[Claim]) -> Result<Seen, FileError> {
-        let native = path.locate(&self.base)?;
-        let Some(metadata) = self.stat(&native, Path::symlink_metadata)? else { return Ok(ABSENT) };
-        if !metadata.is_symlink() {
-            let (state, stat) = self.content(&native, &metadata, claims)?;
-            return Ok(Seen { own: state, behind: state, stat });
-        }
-        let target = native.read_link().map_err(|error| FileError::io(&native, error))?;
-        let own = FileState::Symlink { target: Digest::blake3(&link_bytes(&target)) };
-        let (behind, stat) = match self.stat(&native, Path::metadata)? {
-            // The stat is that of the file behind, so a link that is turned elsewhere does not go unnoticed.
-            Some(metadata) => self.content(&native, &metadata, claims)?,
-            None => (FileState::Absent, None),
-        };
-        Ok(Seen { own, behind, stat })
-    }
-
-    fn stat(
-        &self,
-        path: &Path,
-        stat: impl Fn(&Path) -> io::Result<Metadata>,
-    ) -> Result<Option<Metadata>, FileError> {
-        self.looked_at.fetch_add(1, Ordering::Relaxed);
-        match stat(path) {
-            Ok(metadata) => Ok(Some(metadata)),
-            Err(error) if is_gone(&error) => Ok(None),
-            Err(error) => Err(FileError::io(path, error)),
-        }
-    }
-
-    fn content(
-        &self,
-        path: &Path,
-        metadata: &Metadata,
-        claims: &[Claim],
-    ) -> Result<(FileState, Option<StatFingerprint>), FileError> {
-        if metadata.is_dir() {
-            return Ok((FileState::Directory, None));
-        }
-        if !metadata.is_file() {
-            return Err(FileError::Special { path: path.to_owned() });
-        }
-        // Taken before anything is read: what is touched from now on has not settled.
-        let now = self.clock.now();
-        let stat = Stat::new(metadata);
-        let trusted = self.trusts(stat.dev, path);
-        if trusted {
-            let claimed = claims.iter().find(|(claimed, _)| *claimed == stat.fingerprint);
-            if let Some(digest) = claimed.map(|(_, digest)| *digest).or_else(|| self.known(stat.fingerprint))
-            {
-                let state = FileState::File { digest, executable: stat.executable };
-                return Ok((state, stat.settled(now).then_some(stat.fingerprint)));
-            }
-        }
-        let (digest, stat, len) = self.read_file(path)?;
-        let proven = trusted && stat.settled(now) && len == stat.len;
-        if proven {
-            self.learn(stat.fingerprint, digest);
-        }
-        let state = FileState::File { digest, executable: stat.executable };
-        Ok((state, proven.then_some(stat.fingerprint)))
-    }
-
-    fn read_file(&self, path: &Path) -> Result<(Digest, Stat, u64), FileError> {
+    pub(super) fn read_file(&self, path: &Path) -> Result<(Digest, Stat, u64), FileError> {
         let fail = |error| FileError::io(path, error);
         self.read.fetch_add(1, Ordering::Relaxed);
         for _ in 0..ATTEMPTS {
@@ -379,12 +229,12 @@ impl FileStates {
         Err(FileError::KeepsChanging { path: path.to_owned() })
     }
 
-    fn known(&self, stat: StatFingerprint) -> Option<Digest> {
+    pub(super) fn known(&self, stat: StatFingerprint) -> Option<Digest> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&stat).copied();
         known.or_else(|| self.earlier.get(stat))
     }
 
-    fn learn(&self, stat: StatFingerprint, digest: Digest) {
+    pub(super) fn learn(&self, stat: StatFingerprint, digest: Digest) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_KNOWN {
             known.clear();
@@ -394,7 +244,7 @@ impl FileStates {
     }
 
     /// Returns whether time stamps of files on the device `dev` are to be believed. The file system is asked once.
-    fn trusts(&self, dev: u64, path: &Path) -> bool {
+    pub(super) fn trusts(&self, dev: u64, path: &Path) -> bool {
         let asked = self.devices.read().unwrap_or_else(PoisonError::into_inner).get(&dev).copied();
         asked.unwrap_or_else(|| {
             let trusted = is_trustworthy(path);

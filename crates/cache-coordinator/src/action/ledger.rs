@@ -9,8 +9,8 @@ use cache_core::{
 };
 use rayon::prelude::*;
 
-use super::check::{Found, changed, check, claims, differing, look};
-use super::files::{FileStates, View};
+use super::check::{self, Found, Proved, changed, check, claims, differing, look};
+use super::files::FileStates;
 use super::flaky::VARIANTS_TAG;
 use super::hit::{Hit, Recording};
 use super::metadata::Recorded;
@@ -18,6 +18,7 @@ use super::miss::Miss;
 use super::outputs::{self, blob, in_tree};
 use super::record::Record;
 use super::trim::OUTPUTS_TAG;
+use super::view::View;
 use super::{RecordError, offload};
 use crate::{Coordinator, Origin};
 
@@ -60,58 +61,100 @@ pub(crate) struct Execution<'a> {
     pub(crate) cost_ms: u64,
 }
 
+fn decode((entry, origin): (Entry, Origin), kind: &str, wanted: &Wanted) -> Found {
+    let record = Record::decode(&entry, kind, &wanted.name).ok_or(Miss::Unreadable)?;
+    Ok((record, entry.meta, origin))
+}
+
+fn interrupted() -> Miss {
+    Miss::StoreFailed { why: "checking was interrupted".to_owned() }
+}
+
 impl Ledger {
     /// Returns for each of `wanted` whether it is cached, and `view` with all that was looked at. Each file that `view` does
     /// not show is looked at once.
     pub(crate) async fn examine(&self, wanted: Vec<Wanted>, view: View) -> (Vec<Result<Hit, Miss>>, View) {
-        let found = self.fetch(&wanted).await;
         let count = wanted.len();
+        let Some((proved, mut view)) = self.prove(wanted, |_, _| true, view).await else {
+            return (vec![Err(interrupted()); count], View::default());
+        };
         let files = Arc::clone(&self.files);
         let checked = offload(move || {
-            let view = look(&files, &found, view);
-            let check =
-                |(found, wanted): (Found, Wanted)| found.and_then(|found| check(found, &wanted, &view));
-            let hits: Vec<Result<Hit, Miss>> = found.into_par_iter().zip(wanted).map(check).collect();
+            look(&files, proved.iter().filter_map(Proved::open), &mut view);
+            let check = |proved: Proved| match proved {
+                Proved::Hit(hit) => Ok(hit),
+                Proved::Open(found, wanted) => found.and_then(|found| check(found, &wanted, &view)),
+            };
+            let hits: Vec<Result<Hit, Miss>> = proved.into_par_iter().map(check).collect();
             (hits, view)
         });
         let Some((mut hits, view)) = checked.await else {
-            let why = "checking was interrupted".to_owned();
-            return (vec![Err(Miss::StoreFailed { why }); count], View::default());
+            return (vec![Err(interrupted()); count], View::default());
         };
         self.find_misplaced(&mut hits).await;
         (hits, view)
     }
 
-    /// Returns what is stored for each of `wanted`, unchecked.
-    pub(crate) async fn fetch(&self, wanted: &[Wanted]) -> Vec<Found> {
-        let mut found = Vec::with_capacity(wanted.len());
-        for wanted in wanted.chunks(BATCH) {
-            let keys: Vec<Key> = wanted.iter().map(|wanted| wanted.key).collect();
-            let entries = match &self.chain {
-                Some(chain) => chain.get_many_located(&keys).await,
-                None => self.store.get_many(&keys).await.map(|entries| {
-                    let unlocated = |entry: Option<Entry>| entry.map(|entry| (entry, Origin::Unknown));
-                    entries.into_iter().map(unlocated).collect()
-                }),
+    /// Decides those of `wanted` that can be decided without reading a file, if what was recorded `fits` what is asked with
+    /// this index. While the files of some are looked at, the store is asked for the next. Returns nothing if that was
+    /// interrupted.
+    pub(crate) async fn prove(
+        &self,
+        wanted: Vec<Wanted>,
+        fits: impl Fn(usize, &EntryMeta) -> bool,
+        mut view: View,
+    ) -> Option<(Vec<Proved>, View)> {
+        let mut proved = Vec::with_capacity(wanted.len());
+        let mut wanted = wanted.into_iter().enumerate().peekable();
+        let mut asked = Vec::new();
+        while wanted.peek().is_some() || !asked.is_empty() {
+            let (files, kind) = (Arc::clone(&self.files), self.kind);
+            let work = offload(move || {
+                let asked: Vec<(Result<_, Miss>, Wanted, bool)> = asked;
+                let decode = |(entry, wanted, fits): (Result<_, Miss>, Wanted, bool)| {
+                    (entry.and_then(|entry| decode(entry, kind, &wanted)), wanted, fits)
+                };
+                let found = asked.into_par_iter().map(decode).collect();
+                (check::prove(&files, found, &mut view), view)
+            });
+            let next: Vec<(usize, Wanted)> = wanted.by_ref().take(BATCH).collect();
+            let keys: Vec<Key> = next.iter().map(|(_, wanted)| wanted.key).collect();
+            let entries = self.entries(&keys).await;
+            let ask = |(entry, (at, wanted)): (Result<(Entry, Origin), Miss>, _)| {
+                let fits = entry.as_ref().is_ok_and(|(entry, _)| fits(at, &entry.meta));
+                (entry, wanted, fits)
             };
-            let entries = match entries {
-                Ok(entries) => entries,
-                Err(error) => {
-                    let why = error.to_string();
-                    found.extend(wanted.iter().map(|_| Err(Miss::StoreFailed { why: why.clone() })));
-                    continue;
-                }
-            };
-            let count = found.len() + wanted.len();
-            found.par_extend(entries.into_par_iter().zip(wanted).map(|(entry, wanted)| {
-                let (entry, origin) = entry.ok_or_else(|| self.absent(&wanted.key))?;
-                let record = Record::decode(&entry, self.kind, &wanted.name).ok_or(Miss::Unreadable)?;
-                Ok((record, entry.meta, origin))
-            }));
-            // A store that answers too little has no more.
-            found.resize_with(count, || Err(Miss::Absent));
+            asked = entries.into_iter().zip(next).map(ask).collect();
+            let (decided, seen) = work.await?;
+            proved.extend(decided);
+            view = seen;
         }
-        found
+        Some((proved, view))
+    }
+
+    /// Returns what is stored under each of `keys`, at most [`BATCH`].
+    async fn entries(&self, keys: &[Key]) -> Vec<Result<(Entry, Origin), Miss>> {
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let entries = match &self.chain {
+            Some(chain) => chain.get_many_located(keys).await,
+            None => self.store.get_many(keys).await.map(|entries| {
+                let unlocated = |entry: Option<Entry>| entry.map(|entry| (entry, Origin::Unknown));
+                entries.into_iter().map(unlocated).collect()
+            }),
+        };
+        let mut entries: Vec<Result<(Entry, Origin), Miss>> = match entries {
+            Ok(entries) => entries
+                .into_iter()
+                .zip(keys)
+                .map(|(entry, key)| entry.ok_or_else(|| self.absent(key)))
+                .collect(),
+            Err(error) => vec![Err(Miss::StoreFailed { why: error.to_string() }); keys.len()],
+        };
+        // A store that answers too little has no more.
+        entries.resize_with(keys.len(), || Err(Miss::Absent));
+        entries
     }
 
     /// Returns why there is nothing under `key`.
@@ -125,7 +168,7 @@ impl Ledger {
     }
 
     /// Makes misses of hits whose outputs are neither in the tree nor in the store.
-    async fn find_misplaced(&self, hits: &mut [Result<Hit, Miss>]) {
+    pub(crate) async fn find_misplaced(&self, hits: &mut [Result<Hit, Miss>]) {
         let misplaced = hits.iter().flatten().flat_map(Hit::misplaced);
         let mut digests: Vec<Digest> = misplaced.filter_map(blob).map(|(digest, _)| digest).collect();
         digests.sort_unstable();

@@ -4,11 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::sync::oneshot;
 
-/// Does `work` on one of rayon's threads, whichever executor the caller is on. Returns nothing if it panicked.
+/// Does `work` on one of rayon's threads, whichever executor the caller is on; it begins at once. Returns nothing if it
+/// panicked.
 ///
 /// # Cancel safety
 /// Dropping the future does not stop the work.
-pub(crate) async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(crate) fn offload<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = Option<T>> + Send {
     let (sender, receiver) = oneshot::channel();
     rayon::spawn(move || {
         // A panic that reaches rayon ends the process.
@@ -16,7 +19,7 @@ pub(crate) async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send +
             let _ = sender.send(done);
         }
     });
-    receiver.await.ok()
+    async { receiver.await.ok() }
 }
 
 #[cfg(test)]

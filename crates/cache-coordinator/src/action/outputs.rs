@@ -95,7 +95,7 @@ pub(crate) fn capture(files: &FileStates, paths: &[RelPath]) -> Result<Vec<Outpu
 }
 
 fn file(files: &FileStates, path: &RelPath, metadata: &Metadata) -> Result<OutputKind, RecordError> {
-    let FileState::File { digest, .. } = files.observe(&in_tree(path), &[])?.own else {
+    let FileState::File { digest, .. } = files.observe(&in_tree(path))?.own else {
         // It was a file a moment ago.
         return Err(RecordError::OutputMissing { path: path.clone() });
     };

@@ -1,20 +1,21 @@
 //! The cache of targets.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use cache_core::{
-    Digest, FileDependency, FileState, Key, KeyBuilder, Namespace, RelPath, Result, Store, TreePath,
+    Digest, EntryMeta, FileDependency, FileState, Key, KeyBuilder, Namespace, RelPath, Result, Store,
+    TreePath,
 };
 use rayon::prelude::*;
 
 use super::id::{TargetDep, TargetId};
 use crate::action::{
-    ActionMetadata, BatchReport, Counters, Execution, FileStates, Hit, Ledger, Miss, Nondeterministic,
-    RecordError, RecordStats, Recording, RestoreError, Trimmed, Unseen, View, Wanted, differing_upstream,
-    offload, restore,
+    ActionMetadata, BatchReport, Claim, Counters, Execution, FileStates, Hit, Ledger, Miss, Nondeterministic,
+    Proved, Record, RecordError, RecordStats, Recording, RestoreError, Trimmed, View, Wanted, claim,
+    differing_upstream, offload, restore,
 };
-use crate::{Coordinator, Limits};
+use crate::{Coordinator, Limits, Origin};
 
 /// Kind of entries that hold a target in one state of its sources.
 const KIND: &str = "target";
@@ -122,81 +123,79 @@ impl TargetCache {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn batch_validate(&self, requests: &[TargetRequest]) -> BatchReport {
-        let mut paths = Unseen::default();
-        for path in requests.iter().flat_map(|request| &request.sources) {
-            paths.add(path, None);
-        }
-        let files = Arc::clone(&self.ledger.files);
-        let view = offload(move || files.view(paths)).await.unwrap_or_default();
-        // What cannot be read has no key; the others keep their places.
-        let ask = |request: &TargetRequest| {
-            let states = states(&request.sources, &view)?;
-            Ok(self.wanted(&request.target, &states, &request.deps))
+        let last = requests.iter().map(|request| self.last(&request.target, &request.deps)).collect();
+        // Mostly, nothing has changed since the last state: then its record says all, and no key is needed.
+        let is_last =
+            |at: usize, meta: &EntryMeta| same_paths(&requests[at].sources, &meta.dependencies.files);
+        let Some((proved, view)) = self.ledger.prove(last, is_last, View::default()).await else {
+            let why = "checking was interrupted".to_owned();
+            return BatchReport::new(vec![Err(Miss::StoreFailed { why }); requests.len()], 0);
         };
-        let asked: Vec<Result<Wanted, Miss>> = requests.par_iter().map(ask).collect();
-        let (mut results, mut wanted) = (Vec::with_capacity(asked.len()), Vec::with_capacity(asked.len()));
-        for asked in asked {
-            match asked {
-                Ok(asked) => {
-                    wanted.push(asked);
-                    results.push(None);
+        let mut results = Vec::with_capacity(requests.len());
+        let mut open = Vec::new();
+        for (request, proved) in requests.iter().zip(proved) {
+            match proved {
+                Proved::Hit(hit) => results.push(Ok(hit)),
+                Proved::Open(last, wanted) => {
+                    open.push(Open { at: results.len(), request, last: last.ok(), wanted });
+                    results.push(Err(Miss::Absent));
                 }
-                Err(miss) => results.push(Some(miss)),
             }
         }
-        let (answers, view) = self.ledger.examine(wanted, view).await;
-        let answers = self.explain(answers, requests, &results, &view).await;
-        let mut answers = answers.into_iter();
-        let answer = |miss: Option<Miss>| match miss {
-            Some(miss) => Err(miss),
-            None => answers.next().unwrap_or(Err(Miss::Absent)),
-        };
-        let results: Vec<Result<Hit, Miss>> = results.into_iter().map(answer).collect();
+        self.ledger.find_misplaced(&mut results).await;
+        let paths = self.decide(open, view, &mut results).await;
         for result in &results {
             self.counters.looked_up(KIND, result);
         }
-        BatchReport::new(results, view.len())
+        BatchReport::new(results, paths)
     }
 
-    /// Finds out what changed since the last state of each target that has no entry for its present one.
-    async fn explain(
-        &self,
-        mut answers: Vec<Result<Hit, Miss>>,
-        requests: &[TargetRequest],
-        results: &[Option<Miss>],
-        view: &View,
-    ) -> Vec<Result<Hit, Miss>> {
-        let asked =
-            requests.iter().zip(results).filter(|(_, miss)| miss.is_none()).map(|(request, _)| request);
-        let unknown: Vec<_> =
-            answers.iter_mut().zip(asked).filter(|(answer, _)| matches!(answer, Err(Miss::Absent))).collect();
-        let (mut places, mut wanted, mut asked) = (Vec::new(), Vec::new(), Vec::new());
-        for (answer, request) in unknown {
-            places.push(answer);
-            wanted.push(self.last(&request.target, &request.deps));
-            asked.push(request);
+    /// Answers what is `open`, each at its place in `results`. Returns how many paths were looked at, those of `view` included.
+    async fn decide(&self, open: Vec<Open<'_>>, mut view: View, results: &mut [Result<Hit, Miss>]) -> usize {
+        if open.is_empty() {
+            return view.len();
         }
-        let found = if wanted.is_empty() { Vec::new() } else { self.ledger.fetch(&wanted).await };
-        for (((place, found), wanted), request) in places.into_iter().zip(found).zip(wanted).zip(asked) {
-            let Ok((record, meta, _)) = found else { continue };
-            let then = &meta.dependencies.files;
-            let now: HashSet<&TreePath> = request.sources.iter().collect();
-            let former: HashSet<&TreePath> = then.iter().map(|file| &file.path).collect();
-            let reason = wanted
-                .metadata
-                .differs(&record.flags, &meta)
-                .or_else(|| {
-                    let target = differing_upstream(&record.upstream, &wanted.upstream)?;
-                    Some(Miss::DependencyChanged { target })
-                })
-                .or_else(|| then.iter().find_map(|file| source_changed(file, &now, view)))
-                .or_else(|| {
-                    let path = now.difference(&former).min().map(|path| (*path).clone())?;
-                    Some(Miss::InputAdded { path })
-                });
-            *place = Err(reason.unwrap_or(Miss::Absent));
+        let mut sources: HashMap<u32, Vec<Claim>> = HashMap::new();
+        for Open { request, last, .. } in &open {
+            for path in &request.sources {
+                sources.entry(view.add(path.anchor, &path.path)).or_default();
+            }
+            for file in last.iter().flat_map(|(_, meta, _)| &meta.dependencies.files) {
+                let claims = view.number(&file.path).and_then(|number| sources.get_mut(&number));
+                claims.into_iter().for_each(|claims| claims.extend(claim(file)));
+            }
         }
-        answers
+        let files = Arc::clone(&self.ledger.files);
+        let looked = offload(move || {
+            files.look(&mut view);
+            files.resolve(&mut view, sources);
+            view
+        });
+        let view = looked.await.unwrap_or_default();
+        // What cannot be read has no key.
+        let ask = |open: &Open<'_>| {
+            let states = states(&open.request.sources, &view)?;
+            Ok(self.wanted(&open.request.target, &states, &open.request.deps))
+        };
+        let asked: Vec<Result<Wanted, Miss>> = open.par_iter().map(ask).collect();
+        let (mut with_key, mut wanted) = (Vec::new(), Vec::new());
+        for (open, asked) in open.into_iter().zip(asked) {
+            match asked {
+                Ok(asked) => {
+                    wanted.push(asked);
+                    with_key.push(open);
+                }
+                Err(miss) => results[open.at] = Err(miss),
+            }
+        }
+        let (answers, view) = self.ledger.examine(wanted, view).await;
+        for (open, answer) in with_key.into_iter().zip(answers) {
+            results[open.at] = match answer {
+                Err(Miss::Absent) => Err(open.reason(&view).unwrap_or(Miss::Absent)),
+                answer => answer,
+            };
+        }
+        view.len()
     }
 
     /// Records that the target was made.
@@ -330,6 +329,52 @@ impl TargetCache {
         let key: Key = KeyBuilder::new(&self.ledger.namespace, LAST).text(&name).finish();
         Wanted { key, name, metadata: self.metadata.recorded(), upstream }
     }
+}
+
+/// A request that the last record of its target does not answer.
+struct Open<'a> {
+    at: usize,
+    request: &'a TargetRequest,
+    /// The last record, if there is one.
+    last: Option<(Record, EntryMeta, Origin)>,
+    /// Where that is, and what is compared with it.
+    wanted: Wanted,
+}
+
+impl Open<'_> {
+    /// Returns what changed since the last state of the target.
+    fn reason(&self, view: &View) -> Option<Miss> {
+        let (record, meta, _) = self.last.as_ref()?;
+        let then = &meta.dependencies.files;
+        let now: HashSet<&TreePath> = self.request.sources.iter().collect();
+        let former: HashSet<&TreePath> = then.iter().map(|file| &file.path).collect();
+        let reason = self.wanted.metadata.differs(&record.flags, meta);
+        reason
+            .or_else(|| {
+                let target = differing_upstream(&record.upstream, &self.wanted.upstream)?;
+                Some(Miss::DependencyChanged { target })
+            })
+            .or_else(|| then.iter().find_map(|file| source_changed(file, &now, view)))
+            .or_else(|| {
+                let path = now.difference(&former).min().map(|path| (*path).clone())?;
+                Some(Miss::InputAdded { path })
+            })
+    }
+}
+
+/// Returns whether `sources` are the paths of `files`, in any order.
+fn same_paths(sources: &[TreePath], files: &[FileDependency]) -> bool {
+    let in_order = || sources.iter().zip(files).all(|(source, file)| *source == file.path);
+    if sources.len() == files.len() && in_order() {
+        return true;
+    }
+    let mut sources: Vec<&TreePath> = sources.iter().collect();
+    let mut files: Vec<&TreePath> = files.iter().map(|file| &file.path).collect();
+    for paths in [&mut sources, &mut files] {
+        paths.sort_unstable();
+        paths.dedup();
+    }
+    sources == files
 }
 
 /// Returns what is at each of `sources`.
