@@ -106,12 +106,13 @@ impl Expansion {
             "`] returned for these arguments from the cache, and returns whether it was there.",
         );
         let mut signature = Signature { ident: self.companion("invalidate"), ..self.signature() };
-        signature.asyncness = None;
         signature.output = syn::parse_quote!(-> bool);
         let (call, head) = (self.call(), self.head(&doc));
+        let invalidate =
+            if self.function.is_async() { quote!(invalidate_async().await) } else { quote!(invalidate()) };
         quote! {
             #head #signature {
-                #call.invalidate()
+                #call.#invalidate
             }
         }
     }
@@ -120,7 +121,6 @@ impl Expansion {
     fn clear(&self) -> TokenStream {
         let doc = self.doc("Removes all that [`", "`] returned from the cache, and returns how much it was.");
         let mut signature = Signature { ident: self.companion("clear"), ..self.signature() };
-        signature.asyncness = None;
         signature.output = syn::parse_quote!(-> u64);
         let store = self.arguments.store.to_token_stream();
         let inputs: Punctuated<FnArg, Token![,]> = signature
@@ -137,9 +137,12 @@ impl Expansion {
         signature.generics = of_inputs(signature.generics, &inputs);
         signature.inputs = inputs;
         let (head, path, store) = (self.head(&doc), self.path(), self.store());
+        let clear = quote!((#store, &#path));
+        let clear =
+            if self.function.is_async() { quote!(clear_async #clear.await) } else { quote!(clear #clear) };
         quote! {
             #head #signature {
-                ::vitte_cache::memo::clear(#store, &#path)
+                ::vitte_cache::memo::#clear
             }
         }
     }
@@ -195,9 +198,10 @@ impl Expansion {
         signature
     }
 
-    /// The path under which the results are kept.
+    /// The path under which the results are kept. By its end, none is the beginning of another one: what a chain of tiers
+    /// clears, it finds by that.
     fn path(&self) -> TokenStream {
-        let name = self.name();
+        let name = format!("{}()", self.name());
         if self.function.receiver().is_some() {
             quote!(::vitte_cache::memo::method::<Self>(#name))
         } else {
@@ -210,14 +214,19 @@ impl Expansion {
     }
 
     fn store(&self) -> TokenStream {
+        let function = if self.function.is_async() { "store_async" } else { "store" };
+        let function = |span: Span| Ident::new(function, span.resolved_at(Span::call_site()));
         if let Some(store) = &self.arguments.store {
-            quote_spanned!(store.span()=> ::vitte_cache::memo::store(&(#store)))
+            let function = function(store.span());
+            quote_spanned!(store.span()=> ::vitte_cache::memo::#function(&(#store)))
         } else if self.arguments.max_size.is_some() {
             let name = self.own_store();
             let own = if self.function.receiver().is_some() { quote!(Self::#name) } else { quote!(#name) };
-            quote!(::vitte_cache::memo::store(#own()))
+            let function = function(Span::call_site());
+            quote!(::vitte_cache::memo::#function(#own()))
         } else {
-            quote!(::vitte_cache::memo::store(::vitte_cache::memo::in_memory()))
+            let function = function(Span::call_site());
+            quote!(::vitte_cache::memo::#function(::vitte_cache::memo::in_memory()))
         }
     }
 

@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
+#[cfg(feature = "tiers")]
+use crate::AsyncCache;
 use crate::Cache;
 
-/// What `store = …` of [`#[cached]`](macro@crate::cached) takes: a [`Cache`], or something that may lead to one. Where it
-/// does not, for example because the directory could not be used, functions are called as if they were not memoised.
+/// What `store = …` of [`#[cached]`](macro@crate::cached) takes: a [`Cache`], in async functions an `AsyncCache` as well, or
+/// something that may lead to one. Where it does not, for example because the directory could not be used, functions are
+/// called as if they were not memoised.
 ///
 /// ```
 /// use std::sync::LazyLock;
@@ -17,51 +20,77 @@ use crate::Cache;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no cache",
-    label = "this has to be a `Cache`, or an `Option`, a `Result`, a `LazyLock`, … of one"
+    label = "this has to be a `Cache` (or an `AsyncCache`), or an `Option`, a `Result`, a `LazyLock`, … of one"
 )]
 pub trait AsCache {
+    /// [`Cache`], or `AsyncCache`.
+    type Cache;
+
     /// Returns the cache, if there is one.
-    fn as_cache(&self) -> Option<&Cache>;
+    fn as_cache(&self) -> Option<&Self::Cache>;
 }
 
 impl AsCache for Cache {
+    type Cache = Self;
+
     fn as_cache(&self) -> Option<&Cache> {
         Some(self)
     }
 }
 
+#[cfg(feature = "tiers")]
+impl AsCache for AsyncCache {
+    type Cache = Self;
+
+    fn as_cache(&self) -> Option<&AsyncCache> {
+        Some(self)
+    }
+}
+
 impl<C: AsCache> AsCache for Option<C> {
-    fn as_cache(&self) -> Option<&Cache> {
+    type Cache = C::Cache;
+
+    fn as_cache(&self) -> Option<&C::Cache> {
         self.as_ref().and_then(C::as_cache)
     }
 }
 
 impl<C: AsCache, E> AsCache for Result<C, E> {
-    fn as_cache(&self) -> Option<&Cache> {
+    type Cache = C::Cache;
+
+    fn as_cache(&self) -> Option<&C::Cache> {
         self.as_ref().ok().and_then(C::as_cache)
     }
 }
 
 impl<C: AsCache> AsCache for OnceLock<C> {
-    fn as_cache(&self) -> Option<&Cache> {
+    type Cache = C::Cache;
+
+    fn as_cache(&self) -> Option<&C::Cache> {
         self.get().and_then(C::as_cache)
     }
 }
 
 impl<C: AsCache, F: FnOnce() -> C> AsCache for LazyLock<C, F> {
-    fn as_cache(&self) -> Option<&Cache> {
+    type Cache = C::Cache;
+
+    fn as_cache(&self) -> Option<&C::Cache> {
         (**self).as_cache()
     }
 }
 
 impl<C: AsCache + ?Sized> AsCache for &C {
-    fn as_cache(&self) -> Option<&Cache> {
+    type Cache = C::Cache;
+
+    fn as_cache(&self) -> Option<&C::Cache> {
         (**self).as_cache()
     }
 }
 
 impl<C: AsCache + ?Sized> AsCache for Arc<C> {
-    fn as_cache(&self) -> Option<&Cache> {
+    type Cache = C::Cache;
+
+    fn as_cache(&self) -> Option<&C::Cache> {
         (**self).as_cache()
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cache_coordinator::{Flushed, Stats};
-use cache_core::{Namespace, Store};
+use cache_core::{Key, Namespace, Store};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::Error;
 use crate::async_making::{self, Reach};
 use crate::chain::Chain;
-use crate::inner::{Inner, KINDS, Slot};
+use crate::inner::{Inner, KINDS, Slot, shown};
 use crate::place::Place;
 use crate::terms::{Made, Standing, Terms};
 use crate::tier::Look;
@@ -31,6 +31,8 @@ use crate::{Result, encoding};
 /// A tier that is slow or fails has nothing, as far as callers can see, and writes to one that is not local go on in the
 /// background: see [`tiers`](crate::tiers). What is still on its way when the process ends is in a journal in the directory, and
 /// the next process sends it. [`close`](Self::close) waits for it, for a while.
+///
+/// With the feature `macros`, async functions keep their results in one: `#[cached(store = …)]`.
 ///
 /// Timers and background work run on the tokio runtime that it is [opened](crate::CacheBuilder::open_async) in; its methods
 /// may be called on any executor.
@@ -179,7 +181,7 @@ impl AsyncCache {
     /// # Cancel safety
     /// Either it is there or not.
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(self.writable()?.coordinator.remove(&self.0.key(key.as_ref())).await?)
+        self.remove(&self.0.key(key.as_ref())).await
     }
 
     /// Removes all values of this namespace from all tiers, what memoised functions returned included, and returns how many
@@ -192,15 +194,14 @@ impl AsyncCache {
     /// # Cancel safety
     /// What was removed stays removed.
     pub async fn clear(&self) -> Result<u64> {
-        let chain = self.writable()?;
         let (mut removed, mut trouble) = (0, None);
         for kind in KINDS {
-            match chain.coordinator.clear(&self.0.filter(kind, None)).await {
+            match self.clear_kind(kind, None).await {
                 Ok(count) => removed += count,
                 Err(error) => trouble = Some(error),
             }
         }
-        trouble.map_or(Ok(removed), |error| Err(error.into()))
+        trouble.map_or(Ok(removed), Err)
     }
 
     /// Waits until all that was put has arrived in all tiers, for at most so long, and returns what has not.
@@ -249,6 +250,23 @@ impl AsyncCache {
             return Err(Error::ReadOnly { dir: dir.to_owned() });
         }
         Ok(chain)
+    }
+
+    pub(crate) async fn remove(&self, key: &Key) -> Result<bool> {
+        Ok(self.writable()?.coordinator.remove(key).await?)
+    }
+
+    /// Removes all values of one kind, or those of them whose names begin with `name`, as far as names are kept.
+    pub(crate) async fn clear_kind(&self, kind: &str, name: Option<&str>) -> Result<u64> {
+        let name = name.map(|name| shown(name.as_bytes()));
+        Ok(self.writable()?.coordinator.clear(&self.0.filter(kind, name.as_deref())).await?)
+    }
+
+    /// Returns what the value in `slot` is good for, of whatever type it is.
+    #[cfg(feature = "macros")]
+    pub(crate) async fn standing(&self, slot: &Slot, terms: &Terms) -> Option<Standing> {
+        let found = self.0.open().ok()?.look_up(&slot.key).await.ok()??;
+        Some(terms.judge(found.meta(), self.0.clock.now()))
     }
 
     async fn write(&self, slot: &Slot, bytes: Bytes, terms: &Terms, made: Made) -> Result<()> {

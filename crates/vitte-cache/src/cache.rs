@@ -231,6 +231,12 @@ impl Cache {
         }
     }
 
+    /// Removes what is under `key`, and returns whether there was something.
+    #[cfg(feature = "macros")]
+    pub(crate) fn remove(&self, key: &Key) -> bool {
+        self.tier().and_then(|tier| tier.remove(key)).unwrap_or(false)
+    }
+
     /// Returns what the value in `slot` is good for, of whatever type it is.
     #[cfg(feature = "macros")]
     pub(crate) fn standing(&self, slot: &Slot, terms: &Terms, look: Look) -> Option<Standing> {

@@ -185,6 +185,40 @@ mod tests {
         drop(own(&place, key));
     }
 
+    /// Asked of the cache itself: nobody else sees that they wait.
+    #[cfg(feature = "macros")]
+    #[test]
+    fn what_is_given_after_an_error_lands_for_all_who_wait() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        use std::time::{Duration, SystemTime};
+
+        use cache_core::ManualClock;
+
+        use crate::async_making::Reach;
+        use crate::inner::{CALL, Slot};
+        use crate::terms::Terms;
+
+        let clock = Arc::new(ManualClock::new(SystemTime::now().into()));
+        let cache = crate::CacheBuilder::in_memory().clock(clock.clone()).open().unwrap();
+        let terms = Terms { fallback: true, ..Terms::ttl(Some(Duration::from_secs(1))) };
+        let slot = Slot { key: Key::from_bytes([1; 32]), kind: CALL, name: "call".to_owned() };
+        assert_eq!(cache.make_once(&slot, &terms, || Ok::<_, ()>(1)), Ok(1));
+        clock.advance(Duration::from_secs(1));
+        let calls = AtomicU32::new(0);
+        let fails = || {
+            if calls.fetch_add(1, Ordering::SeqCst) == 0 {
+                waiting(Reach::place(&cache), 7);
+            }
+            Err(())
+        };
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert_eq!(cache.make_once(&slot, &terms, fails), Ok(1)));
+            }
+        });
+        assert_eq!(calls.into_inner(), 1);
+    }
+
     #[test]
     fn a_dropped_ticket_sends_all_away() {
         let (place, key) = route(1);

@@ -76,6 +76,8 @@ pub mod memo;
 #[cfg(any(feature = "fs", feature = "memory"))]
 mod place;
 pub mod prelude;
+#[cfg(feature = "macros")]
+mod results;
 #[cfg(feature = "fs")]
 mod seal;
 #[cfg(any(feature = "fs", feature = "memory"))]
@@ -134,7 +136,7 @@ pub use inner::MAX_VALUE_BYTES;
 /// |---|---|
 /// | `ttl = Duration::from_secs(60)` | results end after so long; without it by the limits of the cache |
 /// | `key = (self.id, name)` | what decides the result, in place of all arguments; for methods, which have `self`, and generic functions it is required |
-/// | `store = CACHE` | the cache, or what [leads to one](AsCache); without it, one in the memory of the process, which all such functions share |
+/// | `store = CACHE` | the cache, in async functions an `AsyncCache` as well, or what [leads to one](AsCache); without it, one in the memory of the process, which all such functions share |
 /// | `max_size = 1000` | at most so many results, a `u64`, in a cache in memory of this function alone; with `store`, the limit is that of the whole cache, and is given where it is built |
 /// | `files = [path, …]` | files whose content decides the result: once one of them has changed, the result is a miss |
 /// | `result` | only what is in `Ok` is kept, an `Err` never |
@@ -194,15 +196,47 @@ pub use inner::MAX_VALUE_BYTES;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
+/// # Results in a chain of tiers
+/// With an `AsyncCache` (feature `tiers`) as the `store` of an async function, its results are in all tiers of that cache, so
+/// that other machines find what one has made. All of the above holds there as well. A tier that is slow or fails, be the
+/// chain strict or not, never fails a call.
+///
+/// ```
+/// # #[cfg(all(feature = "fs", feature = "tiers"))] {
+/// use std::sync::LazyLock;
+/// # use std::sync::Arc;
+/// # use vitte_cache::{memory::MemoryStore, tiers::Tier};
+/// use vitte_cache::{AsyncCache, Cache, Error, cached};
+///
+/// # fn server() -> Tier { Tier::new(Arc::new(MemoryStore::default())).write_back(true) }
+/// # static DIR: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().expect("there is room"));
+/// # fn directory() -> std::path::PathBuf { DIR.path().join("cache") }
+/// static CACHE: LazyLock<Result<AsyncCache, Error>> =
+///     LazyLock::new(|| Cache::builder(directory()).tier(server()).open_async());
+///
+/// #[cached(store = CACHE, version = 1)]
+/// async fn render(page: &str) -> String {
+///     format!("<p>{page}</p>")
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// assert_eq!(render("one").await, "<p>one</p>");
+/// assert!(render_invalidate("one").await);
+/// # }
+/// # main()
+/// # }
+/// ```
+///
 /// # Companions
-/// For a function `parse` there are also, with the same visibility:
+/// For a function `parse` there are also, with the same visibility, and async if it is:
 ///
 /// | | |
 /// |---|---|
 /// | `parse_uncached(…)` | calls the body; the cache is neither asked nor changed |
 /// | `parse_prime(…)` | calls the body in any case, stores the result and returns it |
 /// | `parse_invalidate(…)` | removes the result for these arguments and returns whether a call would have got one |
-/// | `parse_clear()` | removes all results, whatever their arguments and versions, and returns how many; it takes those arguments that `store` mentions |
+/// | `parse_clear()` | removes all results, whatever their arguments and versions, and returns how many; it takes those arguments that `store` mentions. In a chain of tiers with one that could not be asked, or cannot list what it has, it removes what the others have and returns 0 |
 ///
 /// ```
 /// use std::time::Duration;
@@ -230,8 +264,10 @@ pub use inner::MAX_VALUE_BYTES;
 /// # What cannot be memoised
 /// Functions that write through `&mut`, return nothing or an `impl` type, or are `const`, `unsafe` or for other languages;
 /// methods of a trait's implementation, which have no room for companions; and functions in an `impl` without `self`.
-/// A look-up on a disk blocks the thread for some microseconds, also in an async function, and reading a changed file of
-/// `files` for as long as that takes. An `AsyncCache` cannot be a `store`.
+/// A function that is not async cannot await an `AsyncCache`.
+///
+/// A look-up of a [`Cache`] on a disk blocks the thread for some microseconds, also in an async function, and reading a changed
+/// file of `files` for as long as that takes.
 #[cfg(feature = "macros")]
 pub use cache_macros::cached;
 

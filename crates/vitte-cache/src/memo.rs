@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::files::Files;
 use crate::inner::{CALL, Slot, shown};
+use crate::results::{Blocking, Results};
 use crate::terms::{Standing, Terms};
 use crate::tier::Look;
 use crate::{AsCache, Cache, CacheBuilder, async_making, encoding};
@@ -31,8 +32,15 @@ pub fn file(path: &(impl AsRef<Path> + ?Sized)) -> PathBuf {
     path.as_ref().to_owned()
 }
 
-/// Returns the cache that the author names, if it is there.
-pub fn store<C: AsCache + ?Sized>(cache: &C) -> Option<&Cache> {
+/// Returns the cache that the author of a blocking function names, if it is there.
+#[expect(private_bounds, reason = "the only one is a cache of this crate")]
+pub fn store<C: AsCache<Cache: Blocking> + ?Sized>(cache: &C) -> Option<&Cache> {
+    cache.as_cache().map(Blocking::blocking)
+}
+
+/// Returns the cache that the author of an async function names, if it is there.
+#[expect(private_bounds, reason = "those are the caches of this crate")]
+pub fn store_async<C: AsCache<Cache: Results> + ?Sized>(cache: &C) -> Option<&C::Cache> {
     cache.as_cache()
 }
 
@@ -75,19 +83,32 @@ pub fn clear(cache: Option<&Cache>, path: &(impl AsRef<str> + ?Sized)) -> u64 {
     cache.and_then(|cache| cache.clear_kind(CALL, Some(path.as_ref())).ok()).unwrap_or(0)
 }
 
-/// A call of a memoised function.
+/// Removes what an async function returned, and returns how much there was.
+///
+/// # Cancel safety
+/// What was removed stays removed.
+#[expect(private_bounds, reason = "those are the caches of this crate")]
+pub async fn clear_async<C: Results>(cache: Option<&C>, path: &(impl AsRef<str> + ?Sized)) -> u64 {
+    match cache {
+        Some(cache) => cache.clear(path.as_ref()).await,
+        None => 0,
+    }
+}
+
+/// A call of a memoised function whose results are in a `C`.
 #[must_use]
-pub struct Call {
+pub struct Call<C> {
     /// Nothing if there is no cache, or no key for it.
-    place: Option<(Cache, Slot)>,
+    place: Option<(C, Slot)>,
     terms: Terms,
     fresh: bool,
 }
 
-impl Call {
+#[expect(private_bounds, reason = "those are the caches of this crate")]
+impl<C: Results> Call<C> {
     /// Returns the call of the function at `path` with `arguments`.
     pub fn new(
-        cache: Option<&Cache>,
+        cache: Option<&C>,
         path: &(impl AsRef<str> + ?Sized),
         version: &(impl Serialize + ?Sized),
         arguments: &(impl Serialize + ?Sized),
@@ -138,41 +159,14 @@ impl Call {
     }
 
     /// Removes what is stored, and returns whether there was something that a call would have got.
-    #[must_use = "without `let _`, nobody sees whether there was something"]
-    pub fn invalidate(self) -> bool {
-        let Some((cache, slot)) = &self.place else { return false };
-        let standing = cache.standing(slot, &self.terms, Look::Peek);
-        let removed = cache.tier().and_then(|tier| tier.remove(&slot.key)).unwrap_or(false);
-        removed && matches!(standing, Some(Standing::Fresh | Standing::Stale))
-    }
-
-    /// Returns the result, which is kept.
-    pub fn run<T: Serialize + DeserializeOwned>(self, make: impl FnOnce() -> T) -> T {
-        let Ok(value) = self.run_result(|| Ok::<_, Infallible>(make()));
-        value
-    }
-
-    /// Returns the result, which is kept if it is `Some`.
-    pub fn run_option<T>(self, make: impl FnOnce() -> Option<T>) -> Option<T>
-    where
-        T: Serialize + DeserializeOwned,
-    {
-        self.run_result(|| make().ok_or(())).ok()
-    }
-
-    /// Returns the result, which is kept if it is `Ok`.
     ///
-    /// # Errors
-    /// What `make` returns.
-    pub fn run_result<T, E>(self, make: impl FnOnce() -> Result<T, E>) -> Result<T, E>
-    where
-        T: Serialize + DeserializeOwned,
-    {
-        match &self.place {
-            None => make(),
-            Some((cache, slot)) if self.fresh => cache.make(slot, &self.terms, make).map(|(value, _)| value),
-            Some((cache, slot)) => cache.make_once(slot, &self.terms, make),
-        }
+    /// # Cancel safety
+    /// Either it is there or not.
+    #[must_use = "without `let _`, nobody sees whether there was something"]
+    pub async fn invalidate_async(self) -> bool {
+        let Some((cache, slot)) = &self.place else { return false };
+        let standing = cache.standing(slot, &self.terms).await;
+        cache.remove(&slot.key).await && is_given(standing)
     }
 
     /// Returns the result, which is kept.
@@ -214,4 +208,48 @@ impl Call {
             Some((cache, slot)) => async_making::make_once(cache, slot, &self.terms, make).await,
         }
     }
+}
+
+impl Call<Cache> {
+    /// As [`invalidate_async`](Self::invalidate_async), in a thread.
+    #[must_use = "without `let _`, nobody sees whether there was something"]
+    pub fn invalidate(self) -> bool {
+        let Some((cache, slot)) = &self.place else { return false };
+        let standing = cache.standing(slot, &self.terms, Look::Peek);
+        cache.remove(&slot.key) && is_given(standing)
+    }
+
+    /// Returns the result, which is kept.
+    pub fn run<T: Serialize + DeserializeOwned>(self, make: impl FnOnce() -> T) -> T {
+        let Ok(value) = self.run_result(|| Ok::<_, Infallible>(make()));
+        value
+    }
+
+    /// Returns the result, which is kept if it is `Some`.
+    pub fn run_option<T>(self, make: impl FnOnce() -> Option<T>) -> Option<T>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        self.run_result(|| make().ok_or(())).ok()
+    }
+
+    /// Returns the result, which is kept if it is `Ok`.
+    ///
+    /// # Errors
+    /// What `make` returns.
+    pub fn run_result<T, E>(self, make: impl FnOnce() -> Result<T, E>) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        match &self.place {
+            None => make(),
+            Some((cache, slot)) if self.fresh => cache.make(slot, &self.terms, make).map(|(value, _)| value),
+            Some((cache, slot)) => cache.make_once(slot, &self.terms, make),
+        }
+    }
+}
+
+/// Returns whether callers get a result of this standing.
+fn is_given(standing: Option<Standing>) -> bool {
+    matches!(standing, Some(Standing::Fresh | Standing::Stale))
 }

@@ -299,6 +299,6 @@ fn a_stampede_of_tasks_runs_once() {
         assert_eq!((failed, CALLS.so_far()), (1, 2), "an error lets the next one try");
         assert_eq!(call_prime("x", 1).await, Ok(3));
         assert_eq!(call("x", 1).await, Ok(3));
-        assert!(call_invalidate("x", 1), "it has the same path");
+        assert!(call_invalidate("x", 1).await, "it has the same path");
     });
 }

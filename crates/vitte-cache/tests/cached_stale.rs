@@ -156,7 +156,7 @@ fn async_functions_do_the_same() {
         assert_eq!(fetch(&cache, fails()).await, Ok(2), "there is nothing newer");
         assert_eq!(fetch_prime(&cache, fails()).await, Err("no".to_owned()));
         assert_eq!(fetch(&cache, gives(3)).await, Ok(3));
-        assert_eq!(fetch_clear(&cache), 1);
+        assert_eq!(fetch_clear(&cache).await, 1);
     });
 }
 
