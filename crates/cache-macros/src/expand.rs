@@ -292,7 +292,11 @@ impl Expansion {
         };
         let (call, method) = (Ident::new("__call", span), Ident::new(method, span));
         if self.function.is_async() {
-            quote_spanned!(span=> #call.#method(#callee).await)
+            // Each function that it is moved through would make the future larger by as much.
+            quote_spanned! {span=>
+                let __make = ::std::pin::pin!(#callee);
+                #call.#method(__make).await
+            }
         } else {
             quote_spanned!(span=> #call.#method(move || #callee))
         }

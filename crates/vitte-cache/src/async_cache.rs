@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,7 +145,8 @@ impl AsyncCache {
         F: Future<Output = Result<T, E>>,
     {
         let slot = self.0.slot(key.as_ref());
-        async_making::make_once(self, &slot, &Terms::default(), async { make().await }).await
+        let make = pin!(async { make().await });
+        async_making::make_once(self, &slot, &Terms::default(), make).await
     }
 
     /// Returns the value under `key`, or makes it with `make` and stores it: as

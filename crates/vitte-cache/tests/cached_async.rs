@@ -349,6 +349,20 @@ async fn a_method_keeps_its_results_where_its_type_says() {
     assert_eq!(two.parse_clear().await, 1);
 }
 
+#[tokio::test]
+async fn a_large_body_makes_a_call_larger_by_few_times_as_much() {
+    const SIZE: usize = 16_000;
+    let cache = open(&server());
+    let large = async {
+        let content = [1_u8; SIZE];
+        cache_testkit::yield_now().await;
+        u32::from(content[0])
+    };
+    let call = Box::new(call(&cache, 1, large));
+    assert!(size_of_val(&*call) < 8 * SIZE, "{} bytes", size_of_val(&*call));
+    assert_eq!(Box::into_pin(call).await, 1);
+}
+
 /// Drops a call at every await that it comes to, with somebody who waits for it, and checks that this one is served.
 #[tokio::test]
 async fn a_call_that_is_dropped_anywhere_lets_the_next_one_try() {
