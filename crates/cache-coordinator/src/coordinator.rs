@@ -383,7 +383,7 @@ impl Store for Coordinator {
         if let (Some(usage), Some(_)) = (&self.usage, &found) {
             usage.note([key]);
         }
-        Ok(found)
+        Ok(found.map(|found| *found))
     }
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>> {

@@ -100,7 +100,7 @@ impl Chain {
         let mut doubt = None;
         for index in 0..tier {
             match self.ask(index, key, Urgency::Upload).await {
-                Answer::Found(entry) => return Ok(entry),
+                Answer::Found(entry) => return Ok(*entry),
                 Answer::Nothing(_) => {}
                 Answer::Unknown(error) => doubt = Some(error),
             }

@@ -22,9 +22,9 @@ pub(crate) struct Looked {
 }
 
 /// What one tier says.
-#[expect(clippy::large_enum_variant, reason = "made once per call and taken apart at once")]
 pub(crate) enum Answer {
-    Found(Entry),
+    /// In a box, as it is handed through many futures, each of which would copy its 400 bytes.
+    Found(Box<Entry>),
     /// It has nothing, or nothing that counts.
     Nothing(Absence),
     Unknown(Error),
@@ -47,7 +47,7 @@ impl Chain {
     ///
     /// The first tier is asked by each caller if it is local: it is faster than waiting for each other. In the others
     /// one looks for all.
-    pub(crate) async fn look_up(self: &Arc<Self>, key: &Key, urgency: Urgency) -> Result<Option<Entry>> {
+    pub(crate) async fn look_up(self: &Arc<Self>, key: &Key, urgency: Urgency) -> Result<Option<Box<Entry>>> {
         self.ensure_open()?;
         let mut looked = Looked::default();
         let direct = self.links.first().is_some_and(|first| first.store().capabilities().local);
@@ -66,6 +66,18 @@ impl Chain {
         if !self.readable().any(|(index, _)| index >= rest) {
             return self.conclude(key, looked);
         }
+        // In a box of its own, so that the future of a hit in the first tier is small.
+        Box::pin(self.look_further(rest, key, urgency, looked)).await
+    }
+
+    /// Looks in the tiers from `rest` on, once for all who ask for the key.
+    async fn look_further(
+        self: &Arc<Self>,
+        rest: usize,
+        key: &Key,
+        urgency: Urgency,
+        mut looked: Looked,
+    ) -> Result<Option<Box<Entry>>> {
         if self.absent.contains(key) {
             count(&self.counters.remembered);
             looked.without(Absence::Remembered);
@@ -84,10 +96,10 @@ impl Chain {
         self.conclude(key, looked)
     }
 
-    fn conclude(&self, key: &Key, looked: Looked) -> Result<Option<Entry>> {
+    fn conclude(&self, key: &Key, looked: Looked) -> Result<Option<Box<Entry>>> {
         if let Some(entry) = looked.entry {
             count(&self.counters.hits);
-            return Ok(Some(entry));
+            return Ok(Some(Box::new(entry)));
         }
         count(&self.counters.misses);
         let (certain, reason) = (looked.trouble.is_none(), looked.reason);
@@ -112,7 +124,7 @@ impl Chain {
                 Answer::Found(entry) => {
                     self.promote_entry(key, &entry, index, hold, writes);
                     self.revalidate(key, &entry, index);
-                    return Looked { entry: Some(entry), ..Looked::default() };
+                    return Looked { entry: Some(*entry), ..Looked::default() };
                 }
                 Answer::Nothing(reason) => looked.without(reason),
                 Answer::Unknown(error) => looked.doubt(&error),
@@ -141,8 +153,9 @@ impl Chain {
         if link.shadow.contains(key) {
             return pass(Absence::Outdated);
         }
-        let entry = match link.call(Call::new("get", urgency), link.store().get(key)).await {
-            Ok(Some(entry)) if !entry.meta.is_expired(self.clock.now()) => entry,
+        let get = async { Ok(link.store().get(key).await?.map(Box::new)) };
+        let entry = match link.call(Call::new("get", urgency), get).await {
+            Ok(Some(entry)) if entry.meta.expires.is_none_or(|end| end > self.clock.now()) => entry,
             Ok(found) => {
                 if counted {
                     count(&link.counters.misses);
@@ -156,7 +169,7 @@ impl Chain {
         };
         if link.tier.verify {
             let blobs = entry.blobs().map(|(digest, _)| *digest).collect();
-            if let Some(digest) = self.nowhere(blobs, urgency).await {
+            if let Some(digest) = Box::pin(self.nowhere(blobs, urgency)).await {
                 self.incomplete(index, key, &digest);
                 return pass(Absence::Incomplete);
             }

@@ -25,7 +25,7 @@ impl Chain {
     /// Returns the entry that the first slower tier has, and which tier that is, if it was made later than `entry`.
     ///
     /// Another one that was made earlier is what this chain, or an earlier process, wanted to replace and could not.
-    pub(crate) async fn newer(&self, key: &Key, entry: &Entry, from: usize) -> Option<(Entry, usize)> {
+    pub(crate) async fn newer(&self, key: &Key, entry: &Entry, from: usize) -> Option<(Box<Entry>, usize)> {
         for index in from + 1..self.links.len() {
             if let Answer::Found(other) = self.ask(index, key, Urgency::Prefetch).await {
                 return (other.meta.created > entry.meta.created).then_some((other, index));

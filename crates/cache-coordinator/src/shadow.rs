@@ -1,6 +1,7 @@
 //! Keys under which a tier holds something else than what was stored last through this chain.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cache_core::Key;
@@ -18,7 +19,11 @@ const HASHES: usize = 4;
 /// first keys are kept exactly and can leave again; those beyond go into a Bloom filter (B. Bloom, CACM 13/7, 1970),
 /// which is made only then. Keys are hashes already, so their own bytes are the positions.
 #[derive(Debug, Default)]
-pub(crate) struct Shadow(Mutex<Set>);
+pub(crate) struct Shadow {
+    set: Mutex<Set>,
+    /// Whether there was ever a key: most tiers are never skipped. Set under the lock, before the key is there.
+    used: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct Set {
@@ -28,6 +33,9 @@ struct Set {
 
 impl Shadow {
     pub(crate) fn contains(&self, key: &Key) -> bool {
+        if !self.used.load(Ordering::Acquire) {
+            return false;
+        }
         let set = self.lock();
         set.exact.contains(key)
             || set
@@ -39,6 +47,7 @@ impl Shadow {
     /// Adds `key`, and returns whether it can be taken out again and was not there before.
     pub(crate) fn insert(&self, key: &Key) -> bool {
         let mut set = self.lock();
+        self.used.store(true, Ordering::Release);
         if set.exact.len() < EXACT || set.exact.contains(key) {
             return set.exact.insert(*key);
         }
@@ -58,7 +67,7 @@ impl Shadow {
     }
 
     fn lock(&self) -> MutexGuard<'_, Set> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

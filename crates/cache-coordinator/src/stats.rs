@@ -79,8 +79,8 @@ pub struct KindStats {
 
 /// How long one operation of a tier took.
 ///
-/// Of a tier in memory one call of 61 is measured, as reading the clock twice takes as long as a good part of a hit; of
-/// all others, and while somebody [listens](crate::ChainObserver), every call.
+/// Of a tier in memory one call of 61 is measured, and of another local one, one of 7, as to read the clock twice takes as long
+/// as a good part of a hit; of all others, and while somebody [listens](crate::ChainObserver), every call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Latency {

@@ -202,7 +202,10 @@ async fn calls_are_measured_all_or_in_part() {
     let dir = tempfile::tempdir().unwrap();
     let disk = cache_fs::FsStore::open(dir.path(), cache_fs::Options::default()).unwrap();
     let chain = Coordinator::builder().tier(Tier::new(Arc::new(disk))).build().unwrap();
-    assert!(chain.get(&key(1)).await.unwrap().is_none() && chain.get(&key(1)).await.unwrap().is_none());
+    for _ in 0..14 {
+        assert!(chain.get(&key(1)).await.unwrap().is_none());
+    }
+    // Another local tier has one of 7.
     let stats = chain.stats();
     let times = stats.tiers[0].latency("get").unwrap();
     assert_eq!(times.count(), 2);

@@ -12,12 +12,10 @@ use cache_core::{
 };
 
 use crate::FsStore;
-use crate::files::{self, MAX_VALUE, NAME};
+use crate::files::{self, LARGE, MAX_VALUE, NAME};
 use crate::report::Content;
 use crate::store::{Engine, engine};
 
-/// From this many bytes on, reading or writing takes longer than moving it to another thread.
-const LARGE: u64 = 256 << 10;
 /// From this many items on, looking at each takes longer than moving it to another thread.
 const MANY: usize = 64;
 
@@ -73,9 +71,11 @@ impl Store for FsStore {
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>> {
         self.ensure_open()?;
-        let large = engine!(self, it => it.entry_len(key)).is_some_and(|len| len >= LARGE);
+        if let Some(found) = engine!(self, it => it.look_up_quickly(key))? {
+            return Ok(found.into_entry());
+        }
         let key = *key;
-        self.run(large, move |store| FsStore::get(store, &key).map(crate::Lookup::into_entry)).await
+        self.run(true, move |store| FsStore::get(store, &key).map(crate::Lookup::into_entry)).await
     }
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>> {

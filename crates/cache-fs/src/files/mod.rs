@@ -26,7 +26,7 @@ use cache_core::{Clock, Digest, Error, Event, Key, Observers, Policy, Result};
 
 use crate::options::Options;
 use crate::place::Place;
-use crate::report::Usage;
+use crate::report::{Lookup, Usage};
 use crate::trust::create_private_dir;
 use crate::{disk, marker};
 use address::{Address, SPACES};
@@ -39,6 +39,8 @@ pub(crate) use writer::BlobWriter;
 
 /// The name of this engine in events.
 pub(crate) const NAME: &str = "fs";
+/// From this many bytes on, reading or writing takes longer than moving it to another thread.
+pub(crate) const LARGE: u64 = 256 << 10;
 /// Version of the layout. It is in the name of the root, so that two versions live side by side.
 const VERSION: u32 = 1;
 /// Name of the layout, in its marker.
@@ -113,9 +115,13 @@ impl Files {
         Ok(())
     }
 
-    /// Returns the length of the file of an entry, if there is one.
-    pub(crate) fn entry_len(&self, key: &Key) -> Option<u64> {
-        self.path(&Address::entry(key)).symlink_metadata().ok().map(|meta| meta.len())
+    /// Returns what is under `key` and counts it as used; nothing, and nothing is counted, if it takes long to read.
+    pub(crate) fn look_up_quickly(&self, key: &Key) -> Result<Option<Lookup>> {
+        let meta = self.path(&Address::entry(key)).symlink_metadata();
+        if meta.is_ok_and(|meta| meta.len() >= LARGE) {
+            return Ok(None);
+        }
+        self.look_up(key, Look::Use).map(Some)
     }
 
     /// Returns the length of a blob, if there is one.

@@ -349,14 +349,6 @@ impl Logged {
         }
         Ok(())
     }
-
-    /// Returns the length of the content of an entry, if there is one.
-    pub(crate) fn entry_len(&self, key: &Key) -> Option<u64> {
-        let mut buffer = Vec::new();
-        let sight =
-            self.log().look_up(Kind::Entry, key.as_bytes(), Depth::Header, false, &mut buffer).ok()?;
-        sight.into_record().map(|record| record.len())
-    }
 }
 
 fn decode(record: &Record, buffer: &[u8], used: bool) -> Option<Known> {

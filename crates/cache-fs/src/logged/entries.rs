@@ -22,7 +22,28 @@ const DEAR_USES: u32 = 2;
 
 impl Logged {
     pub(crate) fn look_up(&self, key: &Key, look: Look) -> Result<Lookup> {
-        let lookup = self.find(key, look)?;
+        let mut buffer = Vec::new();
+        let sight = self.sight(key, look, Depth::Bytes, &mut buffer)?;
+        self.answer(key, look, sight, buffer)
+    }
+
+    /// Returns what is under `key` and counts it as used; nothing, and nothing is counted, if it takes long to read.
+    pub(crate) fn look_up_quickly(&self, key: &Key) -> Result<Option<Lookup>> {
+        let mut buffer = Vec::new();
+        let sight = self.sight(key, Look::Use, Depth::Quick, &mut buffer)?;
+        if matches!(&sight, Sight::Hit(record) if matches!(record.payload, Payload::Unread)) {
+            return Ok(None);
+        }
+        self.answer(key, Look::Use, sight, buffer).map(Some)
+    }
+
+    fn sight(&self, key: &Key, look: Look, depth: Depth, buffer: &mut Vec<u8>) -> Result<Sight> {
+        let used = look != Look::Peek;
+        self.log().look_up(Kind::Entry, key.as_bytes(), depth, used, buffer).map_err(|e| self.read_error(e))
+    }
+
+    fn answer(&self, key: &Key, look: Look, sight: Sight, buffer: Vec<u8>) -> Result<Lookup> {
+        let lookup = self.judge(key, look, sight, buffer)?;
         if look != Look::Peek {
             self.emit(|| match &lookup {
                 Lookup::Hit(entry) => Event::Hit { key, bytes: entry.size() },
@@ -32,13 +53,7 @@ impl Logged {
         Ok(lookup)
     }
 
-    fn find(&self, key: &Key, look: Look) -> Result<Lookup> {
-        let used = look != Look::Peek;
-        let mut buffer = Vec::new();
-        let sight = self
-            .log()
-            .look_up(Kind::Entry, key.as_bytes(), Depth::Bytes, used, &mut buffer)
-            .map_err(|e| self.read_error(e))?;
+    fn judge(&self, key: &Key, look: Look, sight: Sight, buffer: Vec<u8>) -> Result<Lookup> {
         let record = match sight {
             Sight::Hit(record) => record,
             Sight::Absent => return Ok(Lookup::Miss(MissReason::Absent)),
@@ -57,7 +72,7 @@ impl Logged {
         {
             return Ok(Lookup::Miss(MissReason::Expired { at }));
         }
-        Ok(match self.first_missing(&entry, used)? {
+        Ok(match self.first_missing(&entry, look != Look::Peek)? {
             Some((digest, evicted)) => Lookup::Miss(MissReason::Incomplete { digest, evicted }),
             None => Lookup::Hit(entry),
         })
@@ -177,7 +192,7 @@ impl Logged {
 
     /// Returns whether there is an entry that a look-up would find.
     fn is_alive(&self, key: &Key) -> Result<bool> {
-        Ok(matches!(self.find(key, Look::Peek)?, Lookup::Hit(_)))
+        Ok(matches!(self.look_up(key, Look::Peek)?, Lookup::Hit(_)))
     }
 
     pub(crate) fn remove(&self, key: &Key) -> Result<bool> {

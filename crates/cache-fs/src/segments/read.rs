@@ -11,7 +11,7 @@ use cache_core::{Fingerprint, Fingerprinter, crc32c};
 use super::index::{Found, Spot};
 use super::record::{Class, HEADER, Header, Kind, Place, Position, State};
 use super::tally::Tally;
-use super::{Log, sys};
+use super::{Log, MAX_INLINE, sys};
 
 /// Bytes of a large payload that are checked at a time.
 const PIECE: usize = 256 << 10;
@@ -69,6 +69,8 @@ pub(crate) enum Depth {
     Whole,
     /// All of it, a large payload too, into the buffer.
     Bytes,
+    /// As [`Bytes`](Self::Bytes), but nothing of a payload that takes long to read.
+    Quick,
 }
 
 /// What a look-up found.
@@ -157,7 +159,9 @@ impl Log {
         }
         Ok(match found {
             Some((found, Some(record))) => {
-                if used {
+                // What was left for another look-up counts there.
+                let left = depth == Depth::Quick && matches!(record.payload, Payload::Unread);
+                if used && !left {
                     self.count_hit(&found);
                 }
                 Sight::Hit(record)
@@ -234,15 +238,16 @@ impl Log {
             return Ok(Seen::Damaged);
         }
         let payload = match (depth, header.place) {
+            (Depth::Quick, _) if header.payload_len > MAX_INLINE => Some(Payload::Unread),
             (Depth::Header | Depth::Meta, _) => Some(Payload::Unread),
-            (Depth::Whole | Depth::Bytes, Place::Inline) => {
+            (Depth::Whole | Depth::Bytes | Depth::Quick, Place::Inline) => {
                 let range = meta.end..meta.end + header.payload_len as usize;
                 let right = Fingerprint::of(&buffer[range.clone()]) == header.fingerprint;
                 right.then_some(Payload::Bytes(range))
             }
             (Depth::Whole, Place::File) => self.open_large(&header)?,
-            (Depth::Bytes, Place::File) => self.read_large(&header, meta.end, buffer)?,
-            (Depth::Whole | Depth::Bytes, Place::Alias(target)) => {
+            (Depth::Bytes | Depth::Quick, Place::File) => self.read_large(&header, meta.end, buffer)?,
+            (Depth::Whole | Depth::Bytes | Depth::Quick, Place::Alias(target)) => {
                 self.follow(&header, target, meta.end, buffer)?
             }
         };

@@ -90,8 +90,8 @@ pub(super) fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usi
     Ok(filled)
 }
 
-/// Reads at most `len` bytes into `out` from its byte `from` on, and returns how many there were. `out` only ever grows, so
-/// that a buffer that is used again is not filled with zeros again.
+/// Reads at most `len` bytes into `out` from its byte `from` on, and returns how many there were. `out` only ever grows: one
+/// that is used again is not filled with zeros again, and one that has no room yet is not filled with zeros at all.
 pub(super) fn read_into(
     file: &File,
     out: &mut Vec<u8>,
@@ -99,10 +99,31 @@ pub(super) fn read_into(
     len: usize,
     at: u64,
 ) -> io::Result<usize> {
+    if out.capacity() < from + len {
+        out.resize(from, 0);
+        out.reserve_exact(len);
+        if out.capacity() == from + len {
+            return read_to_capacity(file, out, at);
+        }
+    }
     if out.len() < from + len {
         out.resize(from + len, 0);
     }
     read_at(file, &mut out[from..from + len], at)
+}
+
+/// Reads after the end of `out` until that is full or the file ends, and returns how many bytes there were.
+fn read_to_capacity(file: &File, out: &mut Vec<u8>, at: u64) -> io::Result<usize> {
+    let from = out.len();
+    while out.len() < out.capacity() {
+        let next = at + (out.len() - from) as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(out), next) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(out.len() - from)
 }
 
 pub(super) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
