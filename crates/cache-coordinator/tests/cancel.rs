@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use cache_coordinator::{BreakerSettings, BreakerState, Coordinator};
+use cache_coordinator::{BreakerSettings, BreakerState, Coordinator, WarmPlan, WarmSource};
 use cache_core::{Digest, ListFilter, PutMode, Store};
 use cache_testkit::{BoxFuture, Fault, Gate, Operation, content, in_pieces, poll_at_most};
 use common::{Faulty, entry, far, faulty, key, near, read, settle, store};
@@ -93,6 +93,27 @@ async fn look_ups() {
     .await;
     at_every_await("list", |chain| {
         Box::pin(async { drop(chain.list(&ListFilter::default(), None, 10).await.unwrap()) })
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_at_once() {
+    at_every_await("get_many_located", |chain| {
+        Box::pin(async { drop(chain.get_many_located(&[key(1), key(2)]).await.unwrap()) })
+    })
+    .await;
+    at_every_await("warm", |chain| {
+        let plan = WarmPlan::new(WarmSource::Keys(vec![key(1), key(2)]));
+        Box::pin(async move { assert_eq!(chain.warm(&plan).await.unwrap().fetched, 1) })
+    })
+    .await;
+    at_every_await("clear", |chain| {
+        Box::pin(async { assert_eq!(chain.clear(&ListFilter::default()).await.unwrap(), 1) })
+    })
+    .await;
+    at_every_await("gc", |chain| {
+        Box::pin(async { assert!(chain.gc().await.unwrap().iter().all(|tier| tier.outcome.is_ok())) })
     })
     .await;
 }

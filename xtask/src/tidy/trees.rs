@@ -12,29 +12,51 @@ struct Choice {
     package: &'static str,
     features: &'static [&'static str],
     back_ends: &'static [&'static str],
+    /// What of [`HEAVY`] is needed for that.
+    heavy: &'static [&'static str],
 }
 
 const CHOICES: &[Choice] = &[
-    Choice { package: "cache-core", features: &["--all-features"], back_ends: &[] },
-    Choice { package: "cache-memory", features: &["--all-features"], back_ends: &["cache-memory"] },
+    Choice { package: "cache-core", features: &["--all-features"], back_ends: &[], heavy: &[] },
+    Choice {
+        package: "cache-memory",
+        features: &["--all-features"],
+        back_ends: &["cache-memory"],
+        heavy: &[],
+    },
     // Its own feature `tokio` is on by default.
-    Choice { package: "cache-fs", features: &["--no-default-features"], back_ends: &["cache-fs"] },
-    Choice { package: "vitte-cache", features: &["--no-default-features"], back_ends: &[] },
-    Choice { package: "vitte-cache", features: &[], back_ends: &["cache-fs", "cache-memory"] },
+    Choice {
+        package: "cache-fs",
+        features: &["--no-default-features"],
+        back_ends: &["cache-fs"],
+        heavy: &[],
+    },
+    Choice { package: "vitte-cache", features: &["--no-default-features"], back_ends: &[], heavy: &[] },
+    Choice { package: "vitte-cache", features: &[], back_ends: &["cache-fs", "cache-memory"], heavy: &[] },
     Choice {
         package: "vitte-cache",
         features: &["--no-default-features", "--features=memory"],
         back_ends: &["cache-memory"],
+        heavy: &[],
     },
     Choice {
         package: "vitte-cache",
         features: &["--no-default-features", "--features=macros"],
         back_ends: &["cache-memory"],
+        heavy: &[],
     },
     Choice {
         package: "vitte-cache",
         features: &["--no-default-features", "--features=fs"],
         back_ends: &["cache-fs"],
+        heavy: &[],
+    },
+    Choice { package: "cache-coordinator", features: &["--all-features"], back_ends: &[], heavy: &["tokio"] },
+    Choice {
+        package: "vitte-cache",
+        features: &["--no-default-features", "--features=tiers"],
+        back_ends: &["cache-memory"],
+        heavy: &["tokio"],
     },
 ];
 
@@ -58,9 +80,10 @@ impl Choice {
     fn problems(&self, tree: &str) -> Problems {
         let whose = format!("{} {}", self.package, self.features.join(" "));
         let others = layers::back_ends().filter(|name| !self.back_ends.contains(name));
-        let mut problems = forbidden(&whose, tree, others.chain(HEAVY.iter().copied()));
+        let heavy = HEAVY.iter().copied().filter(|name| !self.heavy.contains(name));
+        let mut problems = forbidden(&whose, tree, others.chain(heavy));
         // Otherwise a feature that does nothing would pass.
-        let absent = self.back_ends.iter().filter(|name| !has(tree, name));
+        let absent = self.back_ends.iter().chain(self.heavy).filter(|name| !has(tree, name));
         problems
             .extend(absent.map(|name| format!("{whose}: comes without {name}, which its users asked for")));
         problems
@@ -97,8 +120,12 @@ mod tests {
 
     #[test]
     fn one_back_end_is_what_was_asked_for() {
-        let choice =
-            Choice { package: "vitte-cache", features: &["--features=fs"], back_ends: &["cache-fs"] };
+        let choice = Choice {
+            package: "vitte-cache",
+            features: &["--features=fs"],
+            back_ends: &["cache-fs"],
+            heavy: &[],
+        };
         let problems = |tree: &str| choice.problems(tree).join("\n");
         assert_eq!(problems("vitte-cache v0.1.0\ncache-fs v0.1.0\ncache-core v0.1.0"), "");
         assert!(problems("vitte-cache v0.1.0").contains("comes without cache-fs"));
