@@ -19,8 +19,8 @@ use std::time::Instant;
 use std::{env, fs};
 
 use cache_coordinator::action::{
-    ActionCache, ActionId, ActionKind, ActionMetadata, ActionRequest, ActionRun, FileStates, Hit, Miss,
-    RecordError, Recording,
+    ActionCache, ActionId, ActionKind, ActionMetadata, ActionRequest, ActionRun, FileStates, Hit, Mark, Miss,
+    Recording,
 };
 use cache_coordinator::target::{TargetBuild, TargetCache, TargetDep, TargetId};
 use cache_core::{Digest, FileDependency, FileState, Namespace, RelPath, Store, TreePath};
@@ -79,25 +79,26 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    async fn object(&mut self, request: ActionRequest, answer: Result<Hit, Miss>) -> Result<TargetDep> {
+    async fn object(&mut self, request: ActionRequest, mut answer: Result<Hit, Miss>) -> Result<TargetDep> {
         let (name, target) = (request.id.target(), TargetId::new(request.id.target())?);
+        if matches!(&answer, Ok(hit) if !hit.is_in_place()) {
+            answer = self.objects.reuse(&request.id, &request.metadata).await;
+        }
         let why = match answer {
-            Ok(hit) => match self.objects.restore(&hit).await {
-                Ok(()) => {
-                    self.reused(name, &hit);
-                    return Ok(TargetDep { target, outputs: hit.digest() });
-                }
-                Err(error) => error.to_string(),
-            },
-            Err(miss) => miss.to_string(),
+            Ok(hit) => return Ok(self.reused(target, &hit)),
+            Err(miss) => miss,
         };
-        let unit = name.trim_end_matches(".o");
-        let (source, object, depfile) =
-            (format!("src/{unit}.c"), format!("out/{name}"), format!("out/{unit}.d"));
-        let cost_ms = self.cc(&["-c", &source, "-o", &object, "-MMD", "-MF", &depfile])?;
-        let (inputs, outputs) = (self.inputs(&depfile)?, vec![RelPath::new(object)?]);
-        let run = ActionRun { inputs, outputs, metadata: request.metadata, success: true, cost_ms };
-        let recorded = self.objects.record(&request.id, &run).await;
+        let (unit, object) = (name.trim_end_matches(".o"), format!("out/{name}"));
+        let (source, depfile) = (format!("src/{unit}.c"), format!("out/{unit}.d"));
+        let mark = self.objects.files().mark();
+        let cost_ms = self.cc(&["-c", &source, "-o", &object, "-MD", "-MF", &depfile])?;
+        let (outputs, metadata) = (vec![RelPath::new(object)?], request.metadata);
+        let mut run = ActionRun { outputs, metadata, success: true, cost_ms, ..ActionRun::default() };
+        let recorded: Result<Recording> = async {
+            run.inputs = self.inputs(&depfile, &mark).await?;
+            Ok(self.objects.record(&request.id, &run).await?)
+        }
+        .await;
         self.built(name, &why, &recorded);
         let outputs = match recorded {
             Ok(recording) => recording.outputs,
@@ -108,22 +109,19 @@ impl Build<'_> {
 
     async fn program(&mut self, objects: &[TargetDep]) -> Result<()> {
         let target = TargetId::new(PROGRAM)?;
-        let why = match self.programs.is_cached(&target, &[], objects).await {
-            Ok(hit) => match self.programs.restore(&hit).await {
-                Ok(()) => {
-                    self.reused(PROGRAM, &hit);
-                    return Ok(());
-                }
-                Err(error) => error.to_string(),
-            },
-            Err(miss) => miss.to_string(),
+        let why = match self.programs.reuse(&target, &[], objects).await {
+            Ok(hit) => {
+                self.reused(target, &hit);
+                return Ok(());
+            }
+            Err(miss) => miss,
         };
         let mut args = vec![format!("-oout/{PROGRAM}")];
         args.extend(objects.iter().map(|object| format!("out/{}", object.target)));
         let cost_ms = self.cc(&args)?;
         let (deps, outputs) = (objects.to_vec(), vec![RelPath::new(format!("out/{PROGRAM}"))?]);
         let made = TargetBuild { target, sources: Vec::new(), deps, outputs, cost_ms };
-        let recorded = self.programs.update(&made).await;
+        let recorded = self.programs.update(&made).await.map_err(Into::into);
         self.built(PROGRAM, &why, &recorded);
         Ok(())
     }
@@ -137,35 +135,37 @@ impl Build<'_> {
     }
 
     /// Returns what the compiler read, and where it would have found a header first if one had been there.
-    fn inputs(&self, depfile: &str) -> Result<Vec<FileDependency>> {
+    async fn inputs(&self, depfile: &str, mark: &Mark) -> Result<Vec<FileDependency>> {
         let text = fs::read_to_string(self.project.join(depfile))?;
         // The first word is the object; a backslash continues a line.
         let read: BTreeSet<&str> = text.split_whitespace().skip(1).filter(|word| *word != "\\").collect();
-        let dirs: BTreeSet<&str> = read.iter().filter_map(|path| Some(path.rsplit_once('/')?.0)).collect();
-        let mut inputs: BTreeSet<String> = read.iter().map(|&path| path.to_owned()).collect();
-        for path in &read {
-            // `include/a/b.h` may be included as `a/b.h` or `b.h`.
-            for spelled in path.match_indices('/').map(|(at, _)| &path[at..]) {
-                let places = dirs.iter().map(|dir| format!("{dir}{spelled}"));
-                inputs.extend(places.filter(|place| !self.sources.contains_key(place)));
-            }
-        }
+        let (ours, others): (Vec<&str>, Vec<_>) = read.iter().partition(|at| self.sources.contains_key(**at));
+        let files = self.objects.files();
+        let path = |name: &str| TreePath::new(files.base(), &files.base().join(name));
+        // Headers of the system are known only now.
+        let others = others.into_iter().map(path).collect::<Result<Vec<_>, _>>()?;
+        let mut inputs = files.snapshot_since(mark, &others).await?;
+        inputs.extend(ours.iter().map(|path| self.sources[*path].clone()));
+        let dirs: BTreeSet<&str> = ours.iter().filter_map(|path| Some(path.rsplit_once('/')?.0)).collect();
+        // `include/a/b.h` may be included as `a/b.h` or `b.h`.
+        let spelled = read.iter().flat_map(|path| path.match_indices('/').map(|(at, _)| &path[at..]));
+        let places: BTreeSet<String> =
+            spelled.flat_map(|spelled| dirs.iter().map(move |dir| format!("{dir}{spelled}"))).collect();
         // What was not there when the build began must not be there now either, or else nothing is recorded.
-        let base = self.objects.files().base();
-        let absent = |path| FileDependency { path, state: FileState::Absent, stat: None };
-        let state = |path: String| match self.sources.get(&path) {
-            Some(file) => Ok(file.clone()),
-            None => Ok(absent(TreePath::new(base, &base.join(path))?)),
-        };
-        inputs.into_iter().map(state).collect()
+        let is_other = |place: &String| !read.contains(&**place) && !self.sources.contains_key(place);
+        for place in places.into_iter().filter(is_other) {
+            inputs.push(FileDependency { path: path(&place)?, state: FileState::Absent, stat: None });
+        }
+        Ok(inputs)
     }
 
-    fn reused(&mut self, name: &str, hit: &Hit) {
+    fn reused(&mut self, target: TargetId, hit: &Hit) -> TargetDep {
         let what = if hit.is_in_place() { "cached" } else { "restored" };
-        (self.tell)(format!("{name}: {what}"));
+        (self.tell)(format!("{target}: {what}"));
+        TargetDep { target, outputs: hit.digest() }
     }
 
-    fn built(&mut self, name: &str, why: &str, recorded: &Result<Recording, RecordError>) {
+    fn built(&mut self, name: &str, why: &Miss, recorded: &Result<Recording>) {
         let trouble = recorded.as_ref().err().map_or_else(String::new, |error| format!("; {error}"));
         (self.tell)(format!("{name}: built, as {why}{trouble}"));
     }

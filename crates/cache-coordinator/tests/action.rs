@@ -642,3 +642,24 @@ fn a_program_that_cannot_be_executed_is_not_what_was_made() {
     fs::set_permissions(world.at("out/bin/x"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     assert_eq!(world.misplaced(), ["out/bin/x"]);
 }
+
+#[test]
+fn what_is_reused_is_in_place_afterwards_or_a_miss() {
+    let world = World::new();
+    let reuse = || block_on(world.cache.reuse(&id("t"), &metadata()));
+    assert_eq!(reuse(), Err(Miss::Absent));
+    world.execute();
+    assert!(reuse().unwrap().is_in_place());
+    fs::remove_file(world.at("out/bin/x")).unwrap();
+    assert!(!reuse().unwrap().is_in_place(), "it tells what was found");
+    assert_eq!(world.misplaced(), Vec::<String>::new());
+    // Where an output belongs there is a directory with something that is not ours.
+    fs::remove_file(world.at("out/bin/x")).unwrap();
+    world.write("out/bin/x/mine", "mine");
+    let Err(miss @ Miss::NotRestored { .. }) = reuse() else { panic!("it is in the way") };
+    assert!(miss.to_string().contains("out/bin/x"), "{miss}");
+    assert_eq!(fs::read(world.at("out/bin/x/mine")).unwrap(), b"mine");
+    let stats = world.cache.stats();
+    // One of the hits is the look-up in between.
+    assert_eq!((stats.hits, stats.restored, stats.misses["not-restored"]), (3, 1, 1));
+}

@@ -83,7 +83,7 @@ impl World {
     }
 
     fn is_cached(&self, target: &TargetId, sources: &[&str], deps: &[TargetDep]) -> Result<Hit, Miss> {
-        block_on(self.cache.is_cached(target, &paths(sources), deps))
+        block_on(self.cache.look_up(target, &paths(sources), deps))
     }
 }
 
@@ -142,7 +142,7 @@ fn every_miss_has_its_reason() {
         ),
     ] {
         let cache = World::open(&world.dir, &world.store, metadata);
-        assert_eq!(block_on(cache.is_cached(&id("x"), &paths(&all), &lib)), Err(reason));
+        assert_eq!(block_on(cache.look_up(&id("x"), &paths(&all), &lib)), Err(reason));
     }
 }
 
@@ -249,7 +249,7 @@ fn each_state_of_what_is_not_a_file_has_its_own_result_as_well() {
     let other = World { cache: World::open(&world.dir, &world.store, flags("-O0")), ..world };
     other.make(&id("x"), &["a.c"], &[dep("lib", "1")], "third");
     let back = World::open(&other.dir, &other.store, flags("-O2"));
-    assert!(block_on(back.is_cached(&id("x"), &paths(&["a.c"]), &[dep("lib", "1")])).is_ok());
+    assert!(block_on(back.is_cached(&id("x"), &paths(&["a.c"]), &[dep("lib", "1")])));
 }
 
 #[test]
@@ -266,4 +266,21 @@ fn what_is_made_from_what_was_made_is_looked_at_once() {
     let requests = [request("gen.c", "a.c"), request("x", "out/gen.c")];
     assert_eq!(block_on(world.cache.batch_validate(&requests)).hits, 2);
     assert_eq!(world.cache.files().looked_at(), 3);
+}
+
+#[test]
+fn what_is_reused_is_in_place_afterwards() {
+    let world = World::new();
+    let reuse = |sources: &[&str]| block_on(world.cache.reuse(&id("x"), &paths(sources), &[]));
+    world.make(&id("x"), &["a.c", "b.c"], &[], "x");
+    fs::remove_file(world.dir.path().join("out/x")).unwrap();
+    assert!(!reuse(&["a.c", "b.c"]).unwrap().is_in_place());
+    assert_eq!(world.content("out/x").unwrap(), "x");
+    assert!(reuse(&["b.c", "a.c", "b.c"]).unwrap().is_in_place(), "in any order");
+    assert_eq!(reuse(&["a.c"]), Err(Miss::InputRemoved { path: path("b.c") }));
+    assert_eq!(reuse(&["a.c", "b.c", "c.c"]), Err(Miss::InputAdded { path: path("c.c") }));
+    assert!(block_on(world.cache.is_cached(&id("x"), &paths(&["a.c", "b.c"]), &[])));
+    assert!(!block_on(world.cache.is_cached(&id("x"), &paths(&["a.c"]), &[])));
+    let stats = world.cache.stats();
+    assert_eq!((stats.hits, stats.restored, stats.misses["input-removed"]), (3, 1, 2));
 }

@@ -11,7 +11,7 @@ use super::flaky::Nondeterministic;
 use super::hit::{Hit, Recording};
 use super::id::{self, ActionId};
 use super::ledger::{Execution, Ledger, Wanted};
-use super::metadata::ActionMetadata;
+use super::metadata::{ActionMetadata, Recorded};
 use super::miss::Miss;
 use super::restore::{RestoreError, restore};
 use super::stats::{Counters, RecordStats};
@@ -100,10 +100,32 @@ impl ActionCache {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn look_up(&self, id: &ActionId, metadata: &ActionMetadata) -> Result<Hit, Miss> {
-        let (mut results, _) = self.ledger.examine(vec![self.wanted(id, metadata)], View::default()).await;
-        let result = results.pop().unwrap_or(Err(Miss::Absent));
+        let result = self.find(id, metadata).await;
         self.counters.looked_up(id.kind().name(), &result);
         result
+    }
+
+    /// Looks the action up, and puts those of its outputs into the tree that are not there as they were made. What cannot be
+    /// restored is a miss, and the tree is as it was then.
+    ///
+    /// The hit tells what was found: whether it [was in place](Hit::is_in_place), or had to be restored.
+    ///
+    /// # Errors
+    /// The reason of the miss.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the tree as it was, or with all outputs in place.
+    pub async fn reuse(&self, id: &ActionId, metadata: &ActionMetadata) -> Result<Hit, Miss> {
+        let found = self.find(id, metadata).await;
+        let result = self.ledger.put_in_place(found, &self.counters).await;
+        self.counters.looked_up(id.kind().name(), &result);
+        result
+    }
+
+    async fn find(&self, id: &ActionId, metadata: &ActionMetadata) -> Result<Hit, Miss> {
+        let wanted = vec![self.wanted(id, metadata.recorded())];
+        let (mut results, _) = self.ledger.examine(wanted, View::default()).await;
+        results.pop().unwrap_or(Err(Miss::Absent))
     }
 
     /// Answers all of `requests` with one look at each distinct file, on all of rayon's threads, and as few round trips to
@@ -112,7 +134,15 @@ impl ActionCache {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn batch_validate(&self, requests: &[ActionRequest]) -> BatchReport {
-        let wanted = requests.iter().map(|request| self.wanted(&request.id, &request.metadata)).collect();
+        let mut wanted: Vec<Wanted> = Vec::with_capacity(requests.len());
+        let mut before: Option<&ActionMetadata> = None;
+        for request in requests {
+            // Mostly, all actions of a build have the same flags, which are digested once.
+            let same = wanted.last().filter(|_| before == Some(&request.metadata));
+            let metadata = same.map_or_else(|| request.metadata.recorded(), |same| same.metadata.clone());
+            before = Some(&request.metadata);
+            wanted.push(self.wanted(&request.id, metadata));
+        }
         let (results, view) = self.ledger.examine(wanted, View::default()).await;
         for (request, result) in requests.iter().zip(&results) {
             self.counters.looked_up(request.id.kind().name(), result);
@@ -130,7 +160,7 @@ impl ActionCache {
     /// Dropping the future leaves the old record or the new one.
     pub async fn record(&self, id: &ActionId, run: &ActionRun) -> Result<Recording, RecordError> {
         let execution = Execution {
-            wanted: &self.wanted(id, &run.metadata),
+            wanted: &self.wanted(id, run.metadata.recorded()),
             inputs: &run.inputs,
             outputs: &run.outputs,
             success: run.success,
@@ -252,12 +282,7 @@ impl ActionCache {
         self.counters.stats()
     }
 
-    fn wanted(&self, id: &ActionId, metadata: &ActionMetadata) -> Wanted {
-        Wanted {
-            key: id.key(&self.ledger.namespace),
-            name: id.to_string(),
-            metadata: metadata.recorded(),
-            upstream: Vec::new(),
-        }
+    fn wanted(&self, id: &ActionId, metadata: Recorded) -> Wanted {
+        Wanted { key: id.key(&self.ledger.namespace), name: id.to_string(), metadata, upstream: Vec::new() }
     }
 }

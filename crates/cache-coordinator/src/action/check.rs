@@ -24,7 +24,7 @@ pub(crate) enum Proved {
     /// All that was recorded is still so: stats that prove contents are equal, outputs are known.
     Hit(Hit),
     /// It takes a closer look.
-    Open(Found, Wanted),
+    Open(Box<(Found, Wanted)>),
 }
 
 impl Proved {
@@ -32,7 +32,7 @@ impl Proved {
     pub(super) fn open(&self) -> Option<&Found> {
         match self {
             Self::Hit(_) => None,
-            Self::Open(found, _) => Some(found),
+            Self::Open(open) => Some(&open.0),
         }
     }
 }
@@ -57,9 +57,9 @@ pub(super) fn prove(files: &FileStates, asked: Vec<(Found, Wanted, bool)>, view:
     let decide = |(found, wanted, range): (Found, Wanted, Range<usize>)| match found {
         Ok((record, meta, origin)) => match proof(files, &record, &meta, &wanted, &numbers[range], view) {
             Some(misplaced) => Proved::Hit(hit((record, meta, origin), misplaced)),
-            None => Proved::Open(Ok((record, meta, origin)), wanted),
+            None => Proved::Open(Box::new((Ok((record, meta, origin)), wanted))),
         },
-        Err(miss) => Proved::Open(Err(miss), wanted),
+        Err(miss) => Proved::Open(Box::new((Err(miss), wanted))),
     };
     numbered.into_par_iter().map(decide).collect()
 }

@@ -58,6 +58,29 @@ pub enum FileError {
         /// Where it is.
         path: PathBuf,
     },
+    /// It, or a name on the way to it, was touched while it may have been in use.
+    #[error(
+        "nobody knows what was read as {}: {} was touched since, or less than two seconds before; do it again",
+        path.display(), touched.display()
+    )]
+    Touched {
+        /// Which file may have been another one.
+        path: PathBuf,
+        /// The file itself, or a directory or link on the way to it.
+        touched: PathBuf,
+    },
+    /// It cannot be told when it was touched.
+    #[error(
+        "{} has no time stamps that can be believed; take a snapshot of what lies there before it is used",
+        path.display()
+    )]
+    NoTimes {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// Time stamps are from another time than the mark that they are compared with.
+    #[error("the clock was set back meanwhile, so time stamps do not tell what was touched; do it again")]
+    ClockSetBack,
     /// The system refused.
     #[error("cannot read {}: {source}", path.display())]
     Io {

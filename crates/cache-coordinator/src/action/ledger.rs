@@ -17,6 +17,8 @@ use super::metadata::Recorded;
 use super::miss::Miss;
 use super::outputs::{self, blob, in_tree};
 use super::record::Record;
+use super::restore::restore;
+use super::stats::Counters;
 use super::trim::OUTPUTS_TAG;
 use super::view::View;
 use super::{RecordError, offload};
@@ -83,7 +85,7 @@ impl Ledger {
             look(&files, proved.iter().filter_map(Proved::open), &mut view);
             let check = |proved: Proved| match proved {
                 Proved::Hit(hit) => Ok(hit),
-                Proved::Open(found, wanted) => found.and_then(|found| check(found, &wanted, &view)),
+                Proved::Open(open) => open.0.and_then(|found| check(found, &open.1, &view)),
             };
             let hits: Vec<Result<Hit, Miss>> = proved.into_par_iter().map(check).collect();
             (hits, view)
@@ -109,13 +111,16 @@ impl Ledger {
         let mut asked = Vec::new();
         while wanted.peek().is_some() || !asked.is_empty() {
             let (files, kind) = (Arc::clone(&self.files), self.kind);
-            let work = offload(move || {
-                let asked: Vec<(Result<_, Miss>, Wanted, bool)> = asked;
-                let decode = |(entry, wanted, fits): (Result<_, Miss>, Wanted, bool)| {
-                    (entry.and_then(|entry| decode(entry, kind, &wanted)), wanted, fits)
-                };
-                let found = asked.into_par_iter().map(decode).collect();
-                (check::prove(&files, found, &mut view), view)
+            let work: Vec<(Result<_, Miss>, Wanted, bool)> = std::mem::take(&mut asked);
+            let work = (!work.is_empty()).then(|| {
+                let mut view = std::mem::take(&mut view);
+                offload(move || {
+                    let decode = |(entry, wanted, fits): (Result<_, Miss>, Wanted, bool)| {
+                        (entry.and_then(|entry| decode(entry, kind, &wanted)), wanted, fits)
+                    };
+                    let found = work.into_par_iter().map(decode).collect();
+                    (check::prove(&files, found, &mut view), view)
+                })
             });
             let next: Vec<(usize, Wanted)> = wanted.by_ref().take(BATCH).collect();
             let keys: Vec<Key> = next.iter().map(|(_, wanted)| wanted.key).collect();
@@ -124,10 +129,12 @@ impl Ledger {
                 let fits = entry.as_ref().is_ok_and(|(entry, _)| fits(at, &entry.meta));
                 (entry, wanted, fits)
             };
-            asked = entries.into_iter().zip(next).map(ask).collect();
-            let (decided, seen) = work.await?;
-            proved.extend(decided);
-            view = seen;
+            asked.extend(entries.into_iter().zip(next).map(ask));
+            if let Some(work) = work {
+                let (decided, seen) = work.await?;
+                proved.extend(decided);
+                view = seen;
+            }
         }
         Some((proved, view))
     }
@@ -197,6 +204,21 @@ impl Ledger {
                 *place = Err(miss);
             }
         }
+    }
+
+    /// Restores what is not in its place. If that fails, it is a miss.
+    pub(crate) async fn put_in_place(
+        &self,
+        found: Result<Hit, Miss>,
+        counters: &Counters,
+    ) -> Result<Hit, Miss> {
+        let hit = found?;
+        if !hit.is_in_place() {
+            let restored = restore(&*self.store, self.files.base(), &hit).await;
+            restored.map_err(|error| Miss::NotRestored { why: error.to_string() })?;
+            counters.restored();
+        }
+        Ok(hit)
     }
 
     /// Stores what an execution made and from what, unless an input changed meanwhile.

@@ -13,6 +13,11 @@ use rayon::prelude::*;
 use super::files::{FileError, FileStates, is_gone, link_bytes};
 use super::view::{Claim, FileSight, Seen, Sight, View};
 
+#[cfg(unix)]
+type Native = Vec<u8>;
+#[cfg(not(unix))]
+type Native = std::path::PathBuf;
+
 /// One thread's way to look at many files.
 struct Looker<'a> {
     files: &'a FileStates,
@@ -20,8 +25,8 @@ struct Looker<'a> {
     now: Timestamp,
     /// The device of the last file, and whether its time stamps are believed: neighbours are mostly on one.
     device: Option<(u64, bool)>,
-    #[cfg(unix)]
-    native: Vec<u8>,
+    /// Where the last path was, to be overwritten.
+    native: Native,
     looks: u64,
 }
 
@@ -31,8 +36,8 @@ impl FileStates {
     pub(crate) fn look(&self, view: &mut View) {
         let now = self.clock().now();
         let look = |looker: &mut Looker<'_>, path: &TreePath| looker.look(path);
-        let sights: Vec<Sight> = view.unseen().par_iter().map_init(|| Looker::new(self, now), look).collect();
-        view.sights.extend(sights);
+        let (unseen, sights) = view.unseen();
+        sights.par_extend(unseen.par_iter().map_init(|| Looker::new(self, now), look));
     }
 
     /// Finds out the contents of the files of `view` with these numbers, if nobody knows them: by what is claimed about
@@ -73,11 +78,11 @@ impl FileStates {
             _ => None,
         };
         let sight = resolved.unwrap_or(sight);
-        // Whoever was asked to resolve a file did.
-        sight
-            .seen()
-            .unwrap_or_else(|| Ok(Seen { own: FileState::Absent, behind: FileState::Absent, stat: None }))
-            .map_err(Clone::clone)
+        match sight.seen() {
+            Some(seen) => seen.map_err(Clone::clone),
+            // Resolving a file makes its content known.
+            None => Err(FileError::KeepsChanging { path: path.locate(self.base())? }),
+        }
     }
 
     /// Makes known what `file`, at `path`, contains. Returns what to see there instead, if it had to be read.
@@ -110,14 +115,7 @@ impl FileStates {
 
 impl<'a> Looker<'a> {
     fn new(files: &'a FileStates, now: Timestamp) -> Self {
-        Self {
-            files,
-            now,
-            device: None,
-            #[cfg(unix)]
-            native: Vec::new(),
-            looks: 0,
-        }
+        Self { files, now, device: None, native: Native::default(), looks: 0 }
     }
 
     fn look(&mut self, path: &TreePath) -> Sight {
@@ -187,10 +185,10 @@ impl<'a> Looker<'a> {
         ask: impl Fn(&Path) -> io::Result<T>,
     ) -> Result<Option<T>, FileError> {
         let native = self.locate(path)?;
-        match ask(native.as_ref()) {
+        match ask(native) {
             Ok(told) => Ok(Some(told)),
             Err(error) if is_gone(&error) => Ok(None),
-            Err(error) => Err(FileError::io(native.as_ref(), error)),
+            Err(error) => Err(FileError::io(native, error)),
         }
     }
 
@@ -211,8 +209,9 @@ impl<'a> Looker<'a> {
     }
 
     #[cfg(not(unix))]
-    fn locate(&mut self, path: &TreePath) -> Result<std::path::PathBuf, FileError> {
-        Ok(path.locate(self.files.base())?)
+    fn locate(&mut self, path: &TreePath) -> Result<&Path, FileError> {
+        self.native = path.locate(self.files.base())?;
+        Ok(&self.native)
     }
 }
 

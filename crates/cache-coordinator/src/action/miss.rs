@@ -61,6 +61,11 @@ pub enum Miss {
         /// Which one.
         path: TreePath,
     },
+    /// Everything is as it was, but the outputs cannot be put into the tree.
+    NotRestored {
+        /// Why.
+        why: String,
+    },
     /// The store could not tell.
     StoreFailed {
         /// What it said.
@@ -87,6 +92,7 @@ impl Miss {
             Self::EnvironmentChanged { .. } => "environment-changed",
             Self::ToolChanged => "tool-changed",
             Self::OutputLost { .. } => "output-lost",
+            Self::NotRestored { .. } => "not-restored",
             Self::StoreFailed { .. } => "store-failed",
         }
     }
@@ -114,6 +120,7 @@ impl fmt::Display for Miss {
             Self::OutputLost { path } => {
                 write!(f, "the output {path} is not as it was made, and its content is not in the cache")
             }
+            Self::NotRestored { why } => write!(f, "its outputs cannot be put into the tree: {why}"),
             Self::StoreFailed { why } => write!(f, "the cache cannot tell: {why}"),
         }
     }

@@ -119,9 +119,9 @@ impl View {
         self.paths.get(number as usize)
     }
 
-    /// Returns the paths that have not been looked at.
-    pub(super) fn unseen(&self) -> &[TreePath] {
-        &self.paths[self.sights.len()..]
+    /// Returns the paths that have not been looked at, and where to put what is there.
+    pub(super) fn unseen(&mut self) -> (&[TreePath], &mut Vec<Sight>) {
+        (&self.paths[self.sights.len()..], &mut self.sights)
     }
 
     /// Returns how many paths there are.

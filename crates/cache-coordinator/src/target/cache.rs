@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use super::id::{TargetDep, TargetId};
 use crate::action::{
     ActionMetadata, BatchReport, Claim, Counters, Execution, FileStates, Hit, Ledger, Miss, Nondeterministic,
-    Proved, Record, RecordError, RecordStats, Recording, RestoreError, Trimmed, View, Wanted, claim,
-    differing_upstream, offload, restore,
+    Proved, Record, RecordError, RecordStats, Recorded, Recording, RestoreError, Trimmed, View, Wanted,
+    claim, differing_upstream, offload, restore,
 };
 use crate::{Coordinator, Limits, Origin};
 
@@ -30,7 +30,7 @@ const LAST: &str = "target.last";
 #[derive(Debug)]
 pub struct TargetCache {
     ledger: Arc<Ledger>,
-    metadata: ActionMetadata,
+    metadata: Recorded,
     counters: Counters,
 }
 
@@ -63,23 +63,25 @@ pub struct TargetBuild {
 impl TargetCache {
     /// Returns the cache that is in `namespace` of `store`, for the checkout that `files` knows. All its targets are made
     /// with `metadata`: the flags, environment and tools of the build.
+    #[expect(clippy::needless_pass_by_value, reason = "it belongs to the cache from now on")]
     pub fn new(
         store: Arc<dyn Store>,
         files: Arc<FileStates>,
         namespace: Namespace,
         metadata: ActionMetadata,
     ) -> Self {
-        Self::with(store, None, files, namespace, metadata)
+        Self::with(store, None, files, namespace, &metadata)
     }
 
     /// As [`new`](Self::new), with a store that says where a hit [came from](Hit::origin).
+    #[expect(clippy::needless_pass_by_value, reason = "it belongs to the cache from now on")]
     pub fn over(
         chain: Arc<Coordinator>,
         files: Arc<FileStates>,
         namespace: Namespace,
         metadata: ActionMetadata,
     ) -> Self {
-        Self::with(Arc::clone(&chain) as _, Some(chain), files, namespace, metadata)
+        Self::with(Arc::clone(&chain) as _, Some(chain), files, namespace, &metadata)
     }
 
     fn with(
@@ -87,15 +89,23 @@ impl TargetCache {
         chain: Option<Arc<Coordinator>>,
         files: Arc<FileStates>,
         namespace: Namespace,
-        metadata: ActionMetadata,
+        metadata: &ActionMetadata,
     ) -> Self {
         let ledger = Arc::new(Ledger { store, chain, files, namespace, kind: KIND, keep_outputs: true });
-        Self { ledger, metadata, counters: Counters::default() }
+        Self { ledger, metadata: metadata.recorded(), counters: Counters::default() }
     }
 
     /// Returns the files of the checkout.
     pub fn files(&self) -> &Arc<FileStates> {
         &self.ledger.files
+    }
+
+    /// Returns whether the target need not be made again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn is_cached(&self, target: &TargetId, sources: &[TreePath], deps: &[TargetDep]) -> bool {
+        self.look_up(target, sources, deps).await.is_ok()
     }
 
     /// Returns what was made if the target need not be made again, or why it has to.
@@ -105,7 +115,40 @@ impl TargetCache {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub async fn is_cached(
+    pub async fn look_up(
+        &self,
+        target: &TargetId,
+        sources: &[TreePath],
+        deps: &[TargetDep],
+    ) -> Result<Hit, Miss> {
+        let result = self.find_one(target, sources, deps).await;
+        self.counters.looked_up(KIND, &result);
+        result
+    }
+
+    /// Looks the target up, and puts those of its outputs into the tree that are not there as they were made. What cannot be
+    /// restored is a miss, and the tree is as it was then.
+    ///
+    /// The hit tells what was found: whether it [was in place](Hit::is_in_place), or had to be restored.
+    ///
+    /// # Errors
+    /// The reason of the miss.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the tree as it was, or with all outputs in place.
+    pub async fn reuse(
+        &self,
+        target: &TargetId,
+        sources: &[TreePath],
+        deps: &[TargetDep],
+    ) -> Result<Hit, Miss> {
+        let found = self.find_one(target, sources, deps).await;
+        let result = self.ledger.put_in_place(found, &self.counters).await;
+        self.counters.looked_up(KIND, &result);
+        result
+    }
+
+    async fn find_one(
         &self,
         target: &TargetId,
         sources: &[TreePath],
@@ -113,8 +156,8 @@ impl TargetCache {
     ) -> Result<Hit, Miss> {
         let request =
             TargetRequest { target: target.clone(), sources: sources.to_vec(), deps: deps.to_vec() };
-        let mut report = self.batch_validate(&[request]).await;
-        report.results.pop().unwrap_or(Err(Miss::Absent))
+        let (mut results, _) = self.find(&[request]).await;
+        results.pop().unwrap_or(Err(Miss::Absent))
     }
 
     /// Answers all of `requests` with one look at each distinct file, on all of rayon's threads, and as few round trips to
@@ -123,20 +166,30 @@ impl TargetCache {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn batch_validate(&self, requests: &[TargetRequest]) -> BatchReport {
+        let (results, paths) = self.find(requests).await;
+        for result in &results {
+            self.counters.looked_up(KIND, result);
+        }
+        BatchReport::new(results, paths)
+    }
+
+    /// Answers all of `requests`, and tells how many paths were looked at.
+    async fn find(&self, requests: &[TargetRequest]) -> (Vec<Result<Hit, Miss>>, usize) {
         let last = requests.iter().map(|request| self.last(&request.target, &request.deps)).collect();
         // Mostly, nothing has changed since the last state: then its record says all, and no key is needed.
         let is_last =
             |at: usize, meta: &EntryMeta| same_paths(&requests[at].sources, &meta.dependencies.files);
         let Some((proved, view)) = self.ledger.prove(last, is_last, View::default()).await else {
             let why = "checking was interrupted".to_owned();
-            return BatchReport::new(vec![Err(Miss::StoreFailed { why }); requests.len()], 0);
+            return (vec![Err(Miss::StoreFailed { why }); requests.len()], 0);
         };
         let mut results = Vec::with_capacity(requests.len());
         let mut open = Vec::new();
         for (request, proved) in requests.iter().zip(proved) {
             match proved {
                 Proved::Hit(hit) => results.push(Ok(hit)),
-                Proved::Open(last, wanted) => {
+                Proved::Open(undecided) => {
+                    let (last, wanted) = *undecided;
                     open.push(Open { at: results.len(), request, last: last.ok(), wanted });
                     results.push(Err(Miss::Absent));
                 }
@@ -144,10 +197,7 @@ impl TargetCache {
         }
         self.ledger.find_misplaced(&mut results).await;
         let paths = self.decide(open, view, &mut results).await;
-        for result in &results {
-            self.counters.looked_up(KIND, result);
-        }
-        BatchReport::new(results, paths)
+        (results, paths)
     }
 
     /// Answers what is `open`, each at its place in `results`. Returns how many paths were looked at, those of `view` included.
@@ -162,7 +212,9 @@ impl TargetCache {
             }
             for file in last.iter().flat_map(|(_, meta, _)| &meta.dependencies.files) {
                 let claims = view.number(&file.path).and_then(|number| sources.get_mut(&number));
-                claims.into_iter().for_each(|claims| claims.extend(claim(file)));
+                if let Some(claims) = claims {
+                    claims.extend(claim(file));
+                }
             }
         }
         let files = Arc::clone(&self.ledger.files);
@@ -327,7 +379,7 @@ impl TargetCache {
         upstream.dedup();
         let name = target.to_string();
         let key: Key = KeyBuilder::new(&self.ledger.namespace, LAST).text(&name).finish();
-        Wanted { key, name, metadata: self.metadata.recorded(), upstream }
+        Wanted { key, name, metadata: self.metadata.clone(), upstream }
     }
 }
 
