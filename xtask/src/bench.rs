@@ -5,6 +5,7 @@ mod disk;
 mod library;
 mod machine;
 mod measure;
+mod peers;
 mod report;
 
 use std::path::PathBuf;

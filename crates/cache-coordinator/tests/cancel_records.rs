@@ -20,7 +20,7 @@ use cache_core::{
     Anchor, Digest, ListFilter, ManualClock, Namespace, PutMode, RelPath, Store, Timestamp, TreePath,
 };
 use cache_testkit::{BoxFuture, MemoryStore, content, poll_at_most};
-use common::{Faulty, entry, faulty, key, read, store};
+use common::{entry, faulty, key, read, store};
 
 /// No operation here takes so many polls.
 const MOST_POLLS: u64 = 500;
@@ -28,7 +28,6 @@ const MOST_POLLS: u64 = 500;
 /// A tree with a source and what was made of it, which an action and a target cache know.
 struct World {
     dir: tempfile::TempDir,
-    store: Faulty,
     actions: ActionCache,
     targets: TargetCache,
 }
@@ -58,7 +57,7 @@ impl World {
         let below = || Arc::clone(&store) as Arc<dyn Store>;
         let actions = ActionCache::new(below(), Arc::clone(&files), Namespace::default());
         let targets = TargetCache::new(below(), files, Namespace::default(), ActionMetadata::default());
-        let world = Self { dir, store, actions, targets };
+        let world = Self { dir, actions, targets };
         world.write("a.c", "source");
         world.write("a.o", "first");
         world.record().await;
@@ -226,7 +225,7 @@ async fn signed_entries() {
         ("remove", |ours| Box::pin(async { assert!(ours.remove(&key(1)).await.unwrap()) })),
         ("list", |ours| {
             Box::pin(async {
-                assert_eq!(ours.list(&ListFilter::default(), None, 9).await.unwrap().items.len(), 1)
+                assert_eq!(ours.list(&ListFilter::default(), None, 9).await.unwrap().items.len(), 1);
             })
         }),
     ];

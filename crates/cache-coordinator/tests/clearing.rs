@@ -1,7 +1,5 @@
 //! Removing all of a kind, wherever it is.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 mod common;
 
 use cache_coordinator::Coordinator;

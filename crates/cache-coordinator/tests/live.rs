@@ -184,7 +184,7 @@ fn an_edit_is_found_by_revalidation_and_drops_the_entry() {
     world.chain();
     world.hits(&["one", "two", "three"]);
     world.write("b", "edited");
-    assert_eq!(world.revalidate("one").is_hit(), true);
+    assert!(world.revalidate("one").is_hit());
     assert_eq!(world.revalidate("two"), changed("b"));
     assert_eq!(world.revalidate("two"), changed("b"), "the reason is remembered");
     assert!(!world.is_stored("two"));
@@ -603,7 +603,9 @@ fn what_is_durable_is_not_checked_again() {
     for restart in [false, true] {
         if restart {
             world.restart();
-            names.iter().for_each(|name| assert!(world.revalidate(name).is_hit(), "{name}"));
+            for name in names {
+                assert!(world.revalidate(name).is_hit(), "{name}");
+            }
         }
         let checked = |name: &str| {
             let before = world.live.stats();

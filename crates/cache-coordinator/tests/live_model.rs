@@ -343,6 +343,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each kind of step")]
     fn step(&mut self, step: &Step) {
         match step {
             Step::Persist(persist) => {

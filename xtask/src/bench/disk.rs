@@ -2,14 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::machine;
-use crate::files;
-use crate::step::Step;
+use super::peers;
 use crate::stop::Result;
 use crate::workspace::Workspace;
-
-/// Outside of the workspace, because nobody else should have to compile the C of other stores.
-pub(super) const MANIFEST: &str = "benches/peers/Cargo.toml";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -31,26 +26,7 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(workspace: &Workspace, args: &Args) -> Result {
-    Step::cargo([
-        "build",
-        "--release",
-        "--locked",
-        "--manifest-path",
-        MANIFEST,
-        "--bin",
-        "peers",
-        "--target-dir",
-    ])
-    .arg(&workspace.target)
-    .run()?;
-    let dir = args.dir.as_ref().unwrap_or(&workspace.target);
-    files::create_dirs(dir)?;
-    println!("\n{}", machine::facts(dir));
-    let mut step = Step::new(workspace.binary("release", "peers")).arg("--dir").arg(dir);
-    for (name, given) in [("--quick", args.quick), ("--million", args.million), ("--check", args.check)] {
-        if given {
-            step = step.arg(name);
-        }
-    }
-    step.args(args.peer.iter().flat_map(|peer| ["--peer", peer])).run()
+    let flags = [("--quick", args.quick), ("--million", args.million), ("--check", args.check)];
+    let program = peers::program(workspace, "peers", args.dir.as_ref())?;
+    peers::with_flags(program, &flags).args(args.peer.iter().flat_map(|peer| ["--peer", peer])).run()
 }

@@ -2,10 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::disk::MANIFEST;
-use super::machine;
-use crate::files;
-use crate::step::Step;
+use super::peers;
 use crate::stop::Result;
 use crate::workspace::Workspace;
 
@@ -26,26 +23,7 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(workspace: &Workspace, args: &Args) -> Result {
-    Step::cargo([
-        "build",
-        "--release",
-        "--locked",
-        "--manifest-path",
-        MANIFEST,
-        "--bin",
-        "library",
-        "--target-dir",
-    ])
-    .arg(&workspace.target)
-    .run()?;
-    let dir = args.dir.as_ref().unwrap_or(&workspace.target);
-    files::create_dirs(dir)?;
-    println!("\n{}", machine::facts(dir));
-    let mut step = Step::new(workspace.binary("release", "library")).arg("--dir").arg(dir);
-    for (name, given) in [("--quick", args.quick), ("--check", args.check)] {
-        if given {
-            step = step.arg(name);
-        }
-    }
-    step.args(args.only.iter().flat_map(|text| ["--only", text])).run()
+    let flags = [("--quick", args.quick), ("--check", args.check)];
+    let program = peers::program(workspace, "library", args.dir.as_ref())?;
+    peers::with_flags(program, &flags).args(args.only.iter().flat_map(|text| ["--only", text])).run()
 }

@@ -1,13 +1,13 @@
 //! The files of a checkout: what is in them, by as few reads as possible.
 
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use cache_core::stat::{KnownDigests, Stat, is_trustworthy};
+use cache_core::stat::{self, KnownDigests, Stat, is_trustworthy};
 use cache_core::{
     Clock, Digest, FileDependency, HashFunction, RelPath, StatFingerprint, SystemClock, TreePath,
 };
@@ -238,7 +238,7 @@ impl FileStates {
         let fail = |error| FileError::io(path, error);
         self.read.fetch_add(1, Ordering::Relaxed);
         for _ in 0..ATTEMPTS {
-            let file = open(path).map_err(fail)?;
+            let file = stat::open(path).map_err(fail)?;
             let metadata = file.metadata().map_err(fail)?;
             if !metadata.is_file() {
                 return Err(FileError::Special { path: path.to_owned() });
@@ -287,7 +287,7 @@ impl FileError {
 fn earlier(path: &Path) -> KnownDigests {
     // A link could lead to a file that somebody else may replace.
     let is_own = path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
-    let file = is_own.then(|| open(path).ok()).flatten();
+    let file = is_own.then(|| stat::open(path).ok()).flatten();
     file.and_then(|file| KnownDigests::read(&file)).unwrap_or_default()
 }
 
@@ -317,17 +317,4 @@ pub(crate) fn link_bytes(target: &Path) -> Vec<u8> {
         return bytes.iter().map(|&byte| if byte == b'\\' { b'/' } else { byte }).collect();
     }
     bytes.to_vec()
-}
-
-#[cfg(unix)]
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    // Opening a FIFO that took the file's place must not wait for a writer.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
-}
-
-#[cfg(not(unix))]
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).open(path)
 }

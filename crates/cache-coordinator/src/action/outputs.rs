@@ -10,7 +10,7 @@ use cache_core::{
     OutputKind, PutMode, RelPath, Store, TreePath,
 };
 
-use super::files::{FileError, FileStates, is_gone, link_bytes, open};
+use super::files::{FileError, FileStates, is_gone, link_bytes};
 use super::{RecordError, offload};
 
 /// More than this is not the result of one action.
@@ -130,7 +130,7 @@ pub(crate) async fn keep(
         let path = files.base().join(output.path.to_native().map_err(FileError::from)?);
         let opened = offload({
             let path = path.clone();
-            move || open(&path)
+            move || cache_core::stat::open(&path)
         })
         .await;
         let file = opened

@@ -1,6 +1,6 @@
 //! Where the keys of a ring come from: a text, the environment, a file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -75,7 +75,7 @@ impl Keyring {
     /// its owner can read or write it, as far as the permission bits of Unix say; other systems are not asked.
     pub fn from_file(path: &Path) -> Result<Self> {
         let failed = |error| Error::io("cannot read the signing key", path, error);
-        let file = open(path).map_err(failed)?;
+        let file = crate::stat::open(path).map_err(failed)?;
         // Of what is open, and not of whatever may be at the path by now.
         let meta = file.metadata().map_err(failed)?;
         if !meta.is_file() {
@@ -156,18 +156,6 @@ impl Drop for Temp {
         // Renamed, or else of no use any more.
         let _ = fs::remove_file(&self.0);
     }
-}
-
-/// Opens `path` to be read. Whoever put a pipe there does not make us wait for it.
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(
-        &mut options,
-        rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
-    );
-    options.open(path)
 }
 
 #[cfg(unix)]

@@ -94,7 +94,7 @@ impl Files {
     pub(crate) fn import_file(self: &Arc<Self>, path: &Path) -> Result<(Digest, u64)> {
         self.writable()?;
         let fail = |e| Error::io("cannot read", path, e);
-        let source = open_source(path).map_err(fail)?;
+        let source = cache_core::stat::open(path).map_err(fail)?;
         let meta = source.metadata().map_err(fail)?;
         if !meta.is_file() {
             return Err(Error::Invalid(format!(
@@ -247,16 +247,4 @@ pub(crate) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usiz
         }
     }
     Ok(filled)
-}
-
-/// Opens a caller's file; a pipe in its place does not make it wait.
-pub(crate) fn open_source(path: &Path) -> io::Result<File> {
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(
-        &mut options,
-        rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
-    );
-    options.open(path)
 }

@@ -33,7 +33,7 @@ use address::{Address, SPACES};
 use evicted::Evicted;
 use ledger::Ledger;
 
-pub(crate) use blobs::{fill, open_source};
+pub(crate) use blobs::fill;
 pub(crate) use entries::{Look, MAX_VALUE};
 pub(crate) use writer::BlobWriter;
 

@@ -144,7 +144,7 @@ impl Logged {
     pub(crate) fn import_file(self: &Arc<Self>, path: &Path) -> Result<(Digest, u64)> {
         self.writable()?;
         let fail = |e| Error::io("cannot read", path, e);
-        let source = crate::files::open_source(path).map_err(fail)?;
+        let source = cache_core::stat::open(path).map_err(fail)?;
         let meta = source.metadata().map_err(fail)?;
         if !meta.is_file() {
             return Err(Error::Invalid(format!(
