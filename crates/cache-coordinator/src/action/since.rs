@@ -139,11 +139,12 @@ impl Walk<'_> {
                 Some(Kind::Directory) => at = next,
                 Some(Kind::Symlink) => {
                     links += 1;
-                    let is_old = step.is_old;
-                    let target = next.read_link().map_err(|error| FileError::io(&next, error))?;
-                    if !is_old || links > MAX_LINKS {
+                    // The whole way was found a moment ago, with fewer links.
+                    if links > MAX_LINKS {
                         return Err(touched(next));
                     }
+                    // Where a link leads cannot be changed but by another one in its place.
+                    let target = next.read_link().map_err(|error| FileError::io(&next, error))?;
                     if target.is_absolute() {
                         target.ancestors().last().unwrap_or(&target).clone_into(&mut at);
                     }
