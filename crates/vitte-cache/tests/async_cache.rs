@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use cache_testkit::{Fault, FaultStore, MemoryStore, Operation, block_on};
+use cache_testkit::{BoxFuture, Fault, FaultStore, MemoryStore, Operation, block_on, poll_at_most};
 use vitte_cache::core::signing::{Keyring, SigningKey};
 use vitte_cache::core::{ManualClock, Store};
 use vitte_cache::tiers::Tier;
@@ -307,4 +307,52 @@ fn its_futures_move_between_threads() {
         sends(cache.close());
     };
     let _ = check;
+}
+
+/// Drops each operation at every await, and checks that what is found afterwards is what was there or what was put.
+#[tokio::test]
+async fn what_is_dropped_anywhere_has_happened_or_not() {
+    type Act = for<'a> fn(&'a AsyncCache) -> BoxFuture<'a, ()>;
+    let acts: [(&str, Act); 7] = [
+        ("get", |cache| {
+            Box::pin(async { assert_eq!(cache.get("key").await.unwrap(), Some("old".to_owned())) })
+        }),
+        ("has", |cache| Box::pin(async { assert!(cache.has("key").await.unwrap()) })),
+        ("put", |cache| Box::pin(async { cache.put("key", &"new".to_owned()).await.unwrap() })),
+        ("get_or_insert_with", |cache| {
+            Box::pin(async {
+                let made = cache.get_or_insert_with("other", async || "new".to_owned()).await;
+                assert_eq!(made, "new");
+            })
+        }),
+        ("delete", |cache| Box::pin(async { assert!(cache.delete("key").await.unwrap()) })),
+        ("clear", |cache| Box::pin(async { assert_eq!(cache.clear().await.unwrap(), 1) })),
+        ("flush", |cache| Box::pin(async { settle(cache).await })),
+    ];
+    for (what, act) in acts {
+        for polls in 0.. {
+            assert!(polls < 1000, "{what} comes to an end");
+            let server = server();
+            let cache =
+                CacheBuilder::in_memory().tier(remote(&server).write_back(false)).open_async().unwrap();
+            cache.put("key", &"old".to_owned()).await.unwrap();
+            let done = poll_at_most(polls, act(&cache)).await.is_some();
+            let place = format!("{what}, dropped after {polls} polls");
+            let expected: &[Option<&str>] = match what {
+                "put" => &[Some("old"), Some("new")],
+                "delete" | "clear" => &[Some("old"), None],
+                _ => &[Some("old")],
+            };
+            let found = get(&cache, "key").await;
+            assert!(expected.contains(&found.as_deref()), "{place}: {found:?}");
+            assert!([None, Some("new")].contains(&get(&cache, "other").await.as_deref()), "{place}");
+            // Nothing is stuck.
+            cache.put("key", &"newer".to_owned()).await.unwrap();
+            assert_eq!(get(&cache, "key").await.as_deref(), Some("newer"), "{place}");
+            assert_eq!(cache.close().await.unwrap().left, 0, "{place}");
+            if done {
+                break;
+            }
+        }
+    }
 }
