@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -33,8 +32,6 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const SEND_BUFFER: usize = 256 << 10;
 /// Streams that a client may open and reset before it is cut off ("rapid reset").
 const MAX_RESETS: usize = 64;
-/// How long an answer to a ping of ours may take.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Returns how connections are served.
 pub(crate) fn builder(options: &ServerOptions) -> Builder<TokioExecutor> {
@@ -54,9 +51,7 @@ pub(crate) fn builder(options: &ServerOptions) -> Builder<TokioExecutor> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(MAX_RESETS)
-        .keep_alive_interval(None)
-        .keep_alive_timeout(PING_TIMEOUT);
+        .max_pending_accept_reset_streams(MAX_RESETS);
     builder
 }
 
