@@ -1,0 +1,249 @@
+//! One request, from its header to its answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use axum::{Extension, Router};
+use cache_core::{Digest, Namespace};
+use http::header::{CONTENT_LENGTH, EXPECT, ORIGIN};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+
+use crate::counters::{Counters, Totals, add};
+use crate::gate::{Gate, Held};
+use crate::health;
+use crate::reply::Refusal;
+use crate::rights::{Grant, Right, Throttle};
+use crate::target::Target;
+use crate::vault::{Expected, Place, Vault};
+use crate::{Protocol, ServerOptions};
+
+/// Names a request in the log and to the client.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Bytes of a refused upload that are read, so that a client which sends first and reads then gets its answer and can go on
+/// with the connection. Larger ones lose the connection.
+const DRAIN: u64 = 1 << 20;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// Seconds after which a client that was sent away may come back.
+const RETRY: u64 = 1;
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) options: ServerOptions,
+    pub(crate) vault: Vault,
+    pub(crate) gate: Gate,
+    pub(crate) totals: Totals,
+    pub(crate) started: Instant,
+    /// Whether the server was told to stop.
+    pub(crate) stopping: AtomicBool,
+    throttle: Throttle,
+    /// Tells the requests of this start from those of all others.
+    run: u32,
+    next: AtomicU64,
+}
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// A request to a protocol, by somebody who may make it.
+pub(crate) struct Call<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) parts: &'a Parts,
+    pub(crate) target: &'a Target,
+    protocol: Protocol,
+    namespace: Namespace,
+    grant: Grant,
+}
+
+impl App {
+    pub(crate) fn new(options: ServerOptions, vault: Vault) -> Self {
+        let mut run = [0; 4];
+        // Without random numbers, ids are only less distinct.
+        if getrandom::fill(&mut run).is_err() {
+            run = std::process::id().to_le_bytes();
+        }
+        Self {
+            vault,
+            gate: Gate::new(options.limits.requests, options.timeouts.turn),
+            totals: Totals::new(),
+            started: Instant::now(),
+            stopping: AtomicBool::new(false),
+            throttle: Throttle::default(),
+            run: u32::from_le_bytes(run),
+            next: AtomicU64::new(0),
+            options,
+        }
+    }
+
+    /// Returns the routes of the server. Paths of the protocols are read by [`Protocol::of`]: theirs begin with any instance
+    /// and namespace, and may have slashes too many.
+    pub(crate) fn router(self: Arc<Self>) -> Router {
+        Router::new().fallback(answer).with_state(self)
+    }
+
+    async fn dispatch(&self, parts: &Parts, peer: IpAddr, body: &mut Body) -> Result<Response, Refusal> {
+        let mut target = Target::parse(parts.uri.path())?;
+        let namespace = take_namespace(&mut target)?;
+        if let Some(response) = health::answer(self, parts, &target, |app| app.admit(parts, peer).is_ok()) {
+            return response;
+        }
+        let Some((protocol, path)) = Protocol::of(&target) else {
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "no protocol has this path"));
+        };
+        if !self.options.protocol(protocol).enabled {
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "this protocol is switched off here"));
+        }
+        let refused = |refusal: Refusal| {
+            add(&self.totals.of(protocol).refused, u64::from(refusal.status() != StatusCode::NOT_FOUND));
+            refusal
+        };
+        let grant = self.admit(parts, peer).map_err(refused)?;
+        let namespace = grant.namespace(namespace).map_err(refused)?;
+        let call = Call { app: self, parts, target: &target, protocol, namespace, grant };
+        protocol.answer(&call, path, body).await.map_err(refused)
+    }
+
+    fn admit(&self, parts: &Parts, peer: IpAddr) -> Result<Grant, Refusal> {
+        // A page in somebody's browser can reach a server that asks for no token, build tools never say that they are one.
+        let changes = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        if self.options.rights.is_open() && changes && parts.headers.contains_key(ORIGIN) {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "web pages may not change the cache"));
+        }
+        self.options.rights.admit(&parts.headers, peer, &self.throttle)
+    }
+
+    fn request_id(&self) -> String {
+        format!("{:08x}-{:x}", self.run, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+async fn answer(
+    State(app): State<Arc<App>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request<Body>,
+) -> Response {
+    let (started, id) = (Instant::now(), app.request_id());
+    let (parts, mut body) = request.into_parts();
+    add(&app.totals.requests, 1);
+    // Whether the server lives must be known most of all when it is busy.
+    let permit = if health::is_path(parts.uri.path()) { None } else { Some(app.gate.enter().await) };
+    let mut response = match permit {
+        Some(None) => {
+            add(&app.totals.shed, 1);
+            let message = "the server has too much to do";
+            Refusal::later(StatusCode::SERVICE_UNAVAILABLE, message, RETRY).into_response()
+        }
+        _ => app.dispatch(&parts, peer, &mut body).await.unwrap_or_else(Refusal::into_response),
+    };
+    drain(&parts, body).await;
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    tracing::info!(
+        target: "vitte_cache::access",
+        id,
+        %peer,
+        method = %parts.method,
+        path = parts.uri.path(),
+        status = response.status().as_u16(),
+        micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+    );
+    match permit {
+        // A download runs until its last byte is sent.
+        Some(Some(permit)) if !response.body().is_end_stream() => {
+            response.map(|body| Body::new(Held { body, _permit: permit }))
+        }
+        _ => response,
+    }
+}
+
+/// Reads what is left of a body, within limits. Who asked whether to send it has not sent it.
+async fn drain(parts: &Parts, mut body: Body) {
+    if body.is_end_stream()
+        || parts.headers.contains_key(EXPECT)
+        || announced(parts).is_some_and(|len| len > DRAIN)
+    {
+        return;
+    }
+    let reading = async {
+        let mut left = DRAIN;
+        while let Some(Ok(frame)) = body.frame().await {
+            let len = frame.data_ref().map_or(0, |data| data.len() as u64);
+            match left.checked_sub(len) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Too late is the client's loss.
+    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
+}
+
+fn announced(parts: &Parts) -> Option<u64> {
+    parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Takes `/ns/<name>` off the front of a path.
+fn take_namespace(target: &mut Target) -> Result<Option<Namespace>, Refusal> {
+    if target.segments.first().is_none_or(|first| first != "ns") {
+        return Ok(None);
+    }
+    let name = target.segments.get(1).cloned().unwrap_or_default();
+    let namespace =
+        Namespace::new(name).map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    target.segments.drain(..2);
+    Ok(Some(namespace))
+}
+
+impl Grant {
+    /// Returns the namespace that a request uses which asks for `wanted`.
+    fn namespace(&self, wanted: Option<Namespace>) -> Result<Namespace, Refusal> {
+        match (&self.only, wanted) {
+            (None, wanted) => Ok(wanted.unwrap_or_default()),
+            (Some(only), None) => Ok(only.clone()),
+            (Some(only), Some(wanted)) if *only == wanted => Ok(wanted),
+            (Some(_), Some(_)) if self.anonymous => {
+                Err(Refusal::unauthorized("a token is needed for this namespace"))
+            }
+            (Some(_), Some(_)) => {
+                Err(Refusal::new(StatusCode::FORBIDDEN, "the token is for another namespace"))
+            }
+        }
+    }
+}
+
+impl Call<'_> {
+    /// Refuses what changes something if the request may only read.
+    pub(crate) fn may_write(&self) -> Result<(), Refusal> {
+        match (self.grant.right, self.grant.anonymous) {
+            (Right::ReadWrite, _) => Ok(()),
+            (Right::Read, true) => Err(Refusal::unauthorized("a token is needed for writing")),
+            (Right::Read, false) => Err(Refusal::new(StatusCode::FORBIDDEN, "the token is for reading only")),
+        }
+    }
+
+    pub(crate) fn place<'b>(&'b self, name: &'b str) -> Place<'b> {
+        Place { namespace: &self.namespace, protocol: self.protocol, name }
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        self.app.totals.of(self.protocol)
+    }
+
+    /// Returns what the body has to be.
+    pub(crate) fn expected(&self, sha256: Option<Digest>) -> Expected {
+        let limit = self.app.options.limits.max_value;
+        let own = self.app.options.protocol(self.protocol).max_value.unwrap_or(limit);
+        Expected { len: announced(self.parts), sha256, limit: limit.min(own) }
+    }
+}

@@ -1,0 +1,108 @@
+//! Answers.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::response::Response;
+use cache_core::Error;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+
+/// Why a request is not done, as the client will read it.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    message: Cow<'static, str>,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, message: message.into(), header: None }
+    }
+
+    /// A miss. It has no text: clients read none, and there are many.
+    pub(crate) fn miss() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "")
+    }
+
+    /// A method that the path does not have; `allow` names those that it has.
+    pub(crate) fn method(allow: &'static str) -> Self {
+        let refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("use one of {allow} here"));
+        refusal.with(ALLOW, HeaderValue::from_static(allow))
+    }
+
+    /// Too much is going on; it is worth trying again after some `seconds`.
+    pub(crate) fn later(status: StatusCode, message: impl Into<Cow<'static, str>>, seconds: u64) -> Self {
+        Self::new(status, message).with(RETRY_AFTER, seconds.into())
+    }
+
+    /// A credential is needed. The challenge is Basic because some clients send nothing before they are asked for that.
+    pub(crate) fn unauthorized(message: &'static str) -> Self {
+        let challenge = HeaderValue::from_static("Basic realm=\"vitte-cache\", charset=\"UTF-8\"");
+        Self::new(StatusCode::UNAUTHORIZED, message).with(WWW_AUTHENTICATE, challenge)
+    }
+
+    /// A value that is larger than `limit`.
+    pub(crate) fn too_large(limit: u64) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the value is larger than {limit} bytes, the limit here"),
+        )
+    }
+
+    /// What a store could not do for a write.
+    pub(crate) fn from_write(error: &Error) -> Self {
+        match error {
+            Error::Full { .. } => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "there is no room left in the cache")
+            }
+            Error::TooLarge { limit, .. } => Self::too_large(*limit),
+            Error::Unavailable { .. } | Error::Incomplete { .. } => {
+                Self::later(StatusCode::SERVICE_UNAVAILABLE, "the cache cannot store anything right now", 1)
+            }
+            // The rest names paths of this machine: it is in the log, not in the answer.
+            _ => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the cache could not store the value; see the server's log",
+            ),
+        }
+    }
+
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn into_response(self) -> Response {
+        let mut response = empty(self.status);
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        if !self.message.is_empty() {
+            // Nx takes a 401 only with exactly this type, without a charset.
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            *response.body_mut() = Body::from(self.message.into_owned() + "\n");
+        }
+        response
+    }
+}
+
+/// Returns an answer without content.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// Returns an answer of `content`.
+pub(crate) fn with_content(status: StatusCode, kind: &'static str, content: String) -> Response {
+    let mut response = Response::new(Body::from(content));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

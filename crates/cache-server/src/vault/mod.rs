@@ -1,0 +1,176 @@
+//! The storage of all protocols: values under names, in a [`Store`] of entries and blobs.
+//!
+//! A value is an entry that names it and, if it is not small, one blob by BLAKE3. So the same content is stored once,
+//! whichever protocols it came through, and a namespace holds only what was sent to it.
+
+mod spool;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use cache_core::{
+    Body, Digest, Entry, EntryMeta, Error, Key, KeyBuilder, Namespace, Output, OutputKind, PutMode,
+    PutOutcome, RelPath, Result, Store, Timestamp,
+};
+
+use crate::Protocol;
+use crate::outgoing::PIECE;
+
+pub(crate) use spool::{Content, Expected, Spool, Upload};
+
+/// Bytes of content that one request holds in memory: an upload's beginning, or as much of a longer one as is on its way to
+/// its file, with one piece from the network; or one piece of a download. The connection's own buffers come on top.
+pub const MEMORY_PER_REQUEST: usize = spool::MEMORY + PIECE;
+
+/// Largest value that is kept in its entry, in bytes, so that reading it is one access.
+const INLINE: u64 = 16 << 10;
+/// Path of the only output, in entries with a blob.
+const OUTPUT: &str = "value";
+
+/// Where a value is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) namespace: &'a Namespace,
+    pub(crate) protocol: Protocol,
+    pub(crate) name: &'a str,
+}
+
+impl Place<'_> {
+    fn key(&self) -> Key {
+        KeyBuilder::new(self.namespace, "http").text(self.protocol.name()).text(self.name).finish()
+    }
+
+    fn kind(&self) -> String {
+        format!("http-{}", self.protocol.name())
+    }
+}
+
+/// A value that is there.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) len: u64,
+    pub(crate) digest: Digest,
+    pub(crate) created: SystemTime,
+    /// What the client said about it.
+    pub(crate) facts: BTreeMap<String, String>,
+    /// The value itself, if it is small.
+    inline: Option<Bytes>,
+}
+
+/// Stores values.
+#[derive(Debug)]
+pub(crate) struct Vault {
+    store: Arc<dyn Store>,
+    inline: u64,
+    pub(crate) spool: Spool,
+}
+
+impl Vault {
+    pub(crate) fn new(store: Arc<dyn Store>, spool: Spool) -> Self {
+        let inline = store.capabilities().max_value.min(INLINE);
+        Self { store, inline, spool }
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Returns what is known of the value at `place`, or nothing. A store in trouble has nothing.
+    pub(crate) async fn find(&self, place: &Place<'_>) -> Option<Found> {
+        let entry = self.or_miss(self.store.get(&place.key()).await, place)?;
+        // A key that leads to somebody else's entry would be a wrong value.
+        if entry.meta.name != place.name
+            || entry.meta.namespace != *place.namespace
+            || entry.meta.kind != place.kind()
+        {
+            return None;
+        }
+        let created =
+            SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(entry.meta.created.as_millis());
+        let facts = entry.meta.tags;
+        match entry.outputs.as_slice() {
+            [] => {
+                let (len, digest) = (entry.value.len() as u64, Digest::blake3(&entry.value));
+                Some(Found { len, digest, created, facts, inline: Some(entry.value) })
+            }
+            [Output { kind: OutputKind::File { digest, len, .. }, .. }] => {
+                Some(Found { len: *len, digest: *digest, created, facts, inline: None })
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the content of what was found, or the `range` of it; nothing if it is gone meanwhile.
+    pub(crate) async fn open(
+        &self,
+        place: &Place<'_>,
+        found: &Found,
+        range: Option<Range<u64>>,
+    ) -> Option<Body> {
+        let Some(value) = &found.inline else {
+            return self.or_miss(self.store.read(&found.digest, range).await, place);
+        };
+        let all = 0..value.len() as u64;
+        let range = range.unwrap_or_else(|| all.clone());
+        let (start, end) = (range.start.min(all.end), range.end.min(all.end));
+        (start <= end).then(|| Body::Bytes(value.slice(start as usize..end as usize)))
+    }
+
+    /// Stores an upload at `place`.
+    pub(crate) async fn put(
+        &self,
+        place: &Place<'_>,
+        upload: Upload,
+        facts: BTreeMap<String, String>,
+        mode: PutMode,
+    ) -> Result<PutOutcome> {
+        let Upload { content, len, digest, share } = upload;
+        let mut entry = Entry { meta: meta(place, facts), ..Entry::default() };
+        match content {
+            Content::Memory(bytes) if len <= self.inline => entry.value = bytes,
+            content => {
+                let body = match content {
+                    Content::Memory(bytes) => Body::Bytes(bytes),
+                    Content::File(file) => Body::File { file, len, path: None },
+                };
+                self.store.write(&digest, len, body).await?;
+                let path = RelPath::try_from(OUTPUT.as_bytes().to_vec())
+                    .map_err(|error| Error::Invalid(format!("the path of a value: {error}")))?;
+                let kind = OutputKind::File { digest, len, mode: 0o644, modified_ns: 0 };
+                entry.outputs.push(Output { path, kind });
+            }
+        }
+        // The room in the spool is free once the store has read the file.
+        drop(share);
+        self.store.put(&place.key(), &entry, mode).await
+    }
+
+    /// Removes the value at `place` and returns whether there was one. Its blob goes when no entry names it any more.
+    pub(crate) async fn remove(&self, place: &Place<'_>) -> Result<bool> {
+        self.store.remove(&place.key()).await
+    }
+
+    fn or_miss<T>(&self, result: Result<Option<T>>, place: &Place<'_>) -> Option<T> {
+        result.unwrap_or_else(|error| {
+            let (store, name) = (self.store.name(), place.name);
+            tracing::warn!(store, name, %error, "a read failed and is answered as a miss");
+            None
+        })
+    }
+}
+
+fn meta(place: &Place<'_>, facts: BTreeMap<String, String>) -> EntryMeta {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    EntryMeta {
+        namespace: place.namespace.clone(),
+        kind: place.kind(),
+        name: place.name.to_owned(),
+        created: Timestamp::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
+        writer: concat!("vitte-cache server ", env!("CARGO_PKG_VERSION")).to_owned(),
+        tags: facts,
+        ..EntryMeta::default()
+    }
+}

@@ -1,0 +1,255 @@
+//! Uploads on their way: in memory while they are small, then in an unnamed file.
+
+use std::fs::{self, File};
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use cache_core::{Digest, HashFunction, Hasher};
+use http::StatusCode;
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use crate::reply::Refusal;
+use crate::{ServerError, Timeouts};
+
+/// Bytes of an upload that are in memory before it goes to a file, and then before each write.
+pub(super) const MEMORY: usize = 256 << 10;
+
+/// What an upload has to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected {
+    /// Its length, if it was announced.
+    pub(crate) len: Option<u64>,
+    /// Its SHA-256, if that is its name.
+    pub(crate) sha256: Option<Digest>,
+    /// Most bytes that are taken.
+    pub(crate) limit: u64,
+}
+
+/// An upload that has arrived whole and is what it was announced as.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(super) content: Content,
+    pub(crate) len: u64,
+    /// Its BLAKE3.
+    pub(super) digest: Digest,
+    /// Its part of the spool, free when this is dropped.
+    pub(super) share: Share,
+}
+
+/// Where an upload's content is.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Memory(Bytes),
+    /// Positioned at the start.
+    File(File),
+}
+
+/// Where uploads are kept until they are whole.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    dir: PathBuf,
+    limit: u64,
+    used: Arc<AtomicU64>,
+    patience: Duration,
+}
+
+/// Bytes in the spool that belong to one upload.
+#[derive(Debug)]
+pub(super) struct Share {
+    used: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Spool {
+    /// Returns a spool in `dir`, or in the system's temporary directory. Files in it have no name, so that nothing is left
+    /// whatever happens to the process.
+    pub(crate) fn open(dir: Option<&Path>, limit: u64, patience: Duration) -> Result<Self, ServerError> {
+        let dir = dir.map_or_else(std::env::temp_dir, Path::to_owned);
+        create_private(&dir)
+            .and_then(|()| tempfile::tempfile_in(&dir))
+            .map_err(|source| ServerError::Spool { path: dir.clone(), source })?;
+        Ok(Self { dir, limit, used: Arc::default(), patience })
+    }
+
+    /// Returns how many bytes of uploads are in files.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Takes an upload in.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the upload and leaves nothing.
+    pub(crate) async fn receive(&self, body: &mut Body, expected: &Expected) -> Result<Upload, Refusal> {
+        if expected.len.is_some_and(|len| len > expected.limit) {
+            return Err(Refusal::too_large(expected.limit));
+        }
+        let mut state = Receiving::new(expected);
+        let start = Instant::now();
+        let mut share = Share { used: Arc::clone(&self.used), bytes: 0 };
+        let mut received = 0;
+        loop {
+            let deadline = start + self.patience + Duration::from_secs(received / Timeouts::BODY_RATE);
+            let Some(piece) = next_piece(body, deadline).await? else { break };
+            received += piece.len() as u64;
+            if received > expected.limit {
+                return Err(Refusal::too_large(expected.limit));
+            }
+            // Below the threshold nothing goes to a file; from there on, whole buffers do.
+            if state.file.is_none() && state.buffer.len() + piece.len() <= MEMORY {
+                state.buffer.extend_from_slice(&piece);
+                continue;
+            }
+            state.buffer.extend_from_slice(&piece);
+            if state.buffer.len() >= MEMORY {
+                share.grow(state.buffer.len() as u64, self.limit)?;
+                state = self.write(state).await?;
+            }
+        }
+        if expected.len.is_some_and(|len| len != received) {
+            let message = format!("{received} bytes arrived, not as many as announced; nothing was stored");
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+        }
+        if state.file.is_some() && !state.buffer.is_empty() {
+            share.grow(state.buffer.len() as u64, self.limit)?;
+            state = self.write(state).await?;
+        }
+        state.finish(received, expected, share).map_err(|error| *error)
+    }
+
+    /// Hashes the buffer and writes it to the file, off the runtime's own threads.
+    async fn write(&self, mut state: Receiving) -> Result<Receiving, Refusal> {
+        let dir = self.dir.clone();
+        let written = tokio::task::spawn_blocking(move || -> io::Result<Receiving> {
+            let file = match &mut state.file {
+                Some(file) => file,
+                none => none.insert(tempfile::tempfile_in(&dir)?),
+            };
+            file.write_all(&state.buffer)?;
+            state.blake3.update(&state.buffer);
+            if let Some(sha256) = &mut state.sha256 {
+                sha256.update(&state.buffer);
+            }
+            state.buffer.clear();
+            Ok(state)
+        });
+        written.await.map_err(io::Error::other).flatten().map_err(|error| self.trouble(&error))
+    }
+
+    fn trouble(&self, error: &io::Error) -> Refusal {
+        tracing::error!(dir = %self.dir.display(), %error, "cannot keep an upload");
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => full(),
+            _ => Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the upload could not be kept; see the server's log",
+            ),
+        }
+    }
+}
+
+/// An upload of which more is to come.
+struct Receiving {
+    buffer: BytesMut,
+    file: Option<File>,
+    blake3: Hasher,
+    sha256: Option<Hasher>,
+}
+
+impl Receiving {
+    fn new(expected: &Expected) -> Self {
+        // What was announced is reserved only as far as it is going to be in memory.
+        let room = expected.len.map_or(0, |len| usize::try_from(len).unwrap_or(MEMORY).min(MEMORY));
+        Self {
+            buffer: BytesMut::with_capacity(room),
+            file: None,
+            blake3: Hasher::new(HashFunction::Blake3),
+            sha256: expected.sha256.map(|_| Hasher::new(HashFunction::Sha256)),
+        }
+    }
+
+    fn finish(mut self, len: u64, expected: &Expected, share: Share) -> Result<Upload, Box<Refusal>> {
+        self.blake3.update(&self.buffer);
+        if let (Some(sha256), Some(announced)) = (&mut self.sha256, expected.sha256) {
+            sha256.update(&self.buffer);
+            let found = sha256.finish();
+            if found != announced {
+                let message = format!(
+                    "the content has the digest {found}, not {announced} as announced; it was not stored"
+                );
+                return Err(Box::new(Refusal::new(StatusCode::BAD_REQUEST, message)));
+            }
+        }
+        let content = match self.file {
+            None => Content::Memory(self.buffer.freeze()),
+            Some(mut file) => {
+                file.rewind().map_err(|error| {
+                    tracing::error!(%error, "cannot read an upload again");
+                    let message = "the upload could not be kept; see the server's log";
+                    Box::new(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message))
+                })?;
+                Content::File(file)
+            }
+        };
+        Ok(Upload { content, len, digest: self.blake3.finish(), share })
+    }
+}
+
+/// Returns the next bytes of a body, or nothing at its end.
+async fn next_piece(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, Refusal> {
+    loop {
+        let frame = tokio::time::timeout_at(deadline, body.frame()).await.map_err(|_| {
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, "the upload came too slowly; nothing was stored")
+        })?;
+        match frame {
+            None => return Ok(None),
+            Some(Err(_)) => {
+                return Err(Refusal::new(
+                    StatusCode::BAD_REQUEST,
+                    "the upload ended too early; nothing was stored",
+                ));
+            }
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+impl Share {
+    fn grow(&mut self, bytes: u64, limit: u64) -> Result<(), Refusal> {
+        let grow = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).map_err(|_| full())?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+fn full() -> Refusal {
+    Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "there is no room left for uploads; nothing was stored")
+}
+
+#[cfg(unix)]
+fn create_private(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+#[cfg(not(unix))]
+fn create_private(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)
+}
