@@ -101,6 +101,12 @@ const TOOLS: &[Tool] = &[
         needed_for: "tests and measurements side by side with ccache",
     },
     Tool {
+        name: "curl",
+        probe: &["curl", "--version"],
+        source: Source::Packages(["curl"; 5]),
+        needed_for: "tests of the server with a client as it is",
+    },
+    Tool {
         name: "cargo-deny",
         probe: &["cargo", "deny", "--version"],
         source: Source::Cargo(&["cargo-deny", "--version", CARGO_DENY_VERSION, "--no-default-features"]),
