@@ -101,6 +101,12 @@ const TOOLS: &[Tool] = &[
         needed_for: "tests and measurements side by side with ccache",
     },
     Tool {
+        name: "nginx",
+        probe: &["nginx", "-v"],
+        source: Source::Packages(["nginx-light", "nginx", "nginx", "nginx", "nginx"]),
+        needed_for: "tests of the HTTP client against a real server",
+    },
+    Tool {
         name: "cargo-deny",
         probe: &["cargo", "deny", "--version"],
         source: Source::Cargo(&["cargo-deny", "--version", CARGO_DENY_VERSION, "--no-default-features"]),
