@@ -1,5 +1,11 @@
 //! A real server: nginx with its DAV module.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests fail as tests do, and say what they skip"
+)]
+
 mod common;
 
 use std::fs;
@@ -29,8 +35,8 @@ async fn conforms(makes_collections: bool, trust_ranges: bool) {
         let mut options = HttpOptions::new(of_stores.url(&name));
         options.trust_ranges = trust_ranges;
         // Two cores with everything else of a test run on them.
-        options.timeout = Duration::from_secs(120);
-        options.stall = Duration::from_secs(60);
+        options.timeout = Duration::from_mins(2);
+        options.stall = Duration::from_mins(1);
         async move { Arc::new(HttpStore::open(options).unwrap()) as Arc<dyn Store> }
     })
     .spawner(|task| drop(tokio::spawn(task)));
