@@ -386,7 +386,8 @@ impl Store for HttpStore {
             return Err(Error::TooLarge { what: format!("the blob {digest}"), size: len, limit });
         }
         let (digest, path) = (*digest, blob_path(digest));
-        if len > WHOLE && !matches!(body, Body::Bytes(_)) {
+        // What takes long must show progress; what is short is sent again if it has to be.
+        if len > SMALL || (len > WHOLE && !matches!(body, Body::Bytes(_))) {
             return self
                 .change(&path, move |inner, gone| async move { inner.upload(digest, len, body, gone).await })
                 .await;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use cache_core::{Body, Digest, Error, Hasher, Result};
-use futures_util::stream::try_unfold;
+use futures_util::stream::{iter, try_unfold};
 use reqwest::Method;
 use reqwest::header::{CONTENT_LENGTH, HeaderValue};
 use tokio::sync::oneshot;
@@ -57,6 +57,9 @@ fn ensure_announced(digest: &Digest, len: u64, hasher: &Hasher) -> Result<()> {
     }
     Ok(())
 }
+
+/// Bytes of a piece of content that is in memory.
+const PIECE: usize = 256 << 10;
 
 /// Not everything is sent yet.
 const OPEN: u8 = 0;
@@ -118,6 +121,14 @@ impl Sending {
     }
 }
 
+/// Returns a body of `content` in pieces, by which progress is seen.
+fn in_pieces(mut content: Bytes) -> Body {
+    Body::Stream(Box::pin(iter(std::iter::from_fn(move || {
+        let piece = content.split_to(content.len().min(PIECE));
+        (!piece.is_empty()).then_some(Ok(piece))
+    }))))
+}
+
 /// Sends the `len` bytes of `body`, once, and returns the answer. When `gone` ends, nobody waits for it any more.
 ///
 /// # Errors
@@ -133,6 +144,10 @@ pub(crate) async fn stream(
     body: Body,
     mut gone: oneshot::Receiver<()>,
 ) -> Result<Answer> {
+    let body = match body {
+        Body::Bytes(content) => in_pieces(content),
+        other => other,
+    };
     let shared = Arc::new(Shared::default());
     let hasher = Hasher::new(digest.function());
     let sending =

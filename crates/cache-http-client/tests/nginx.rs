@@ -176,6 +176,9 @@ async fn large_content_comes_back_and_is_sent_once() {
         let body = store.read(&digest, None).await.unwrap().unwrap();
         assert!(matches!(body, Body::Stream(_)), "nine megabytes are in memory as a whole");
         assert_eq!(body.into_bytes(9 << 20).await.unwrap(), blob);
+        store.delete(&digest).await.unwrap();
+        store.write(&digest, blob.len() as u64, blob.clone().into()).await.unwrap();
+        assert_eq!(store.missing(&[digest]).await.unwrap(), []);
         let (again, pulled) = cache_testkit::counted(&blob, 100_000);
         store.write(&digest, blob.len() as u64, again).await.unwrap();
         assert_eq!(pulled.bytes(), 0, "content that is there is sent again");
