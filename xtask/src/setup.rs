@@ -107,6 +107,12 @@ const TOOLS: &[Tool] = &[
         needed_for: "tests of the server with a client as it is",
     },
     Tool {
+        name: "nginx",
+        probe: &["nginx", "-v"],
+        source: Source::Packages(["nginx-light", "nginx", "nginx", "nginx", "nginx"]),
+        needed_for: "tests of the HTTP client against a real server",
+    },
+    Tool {
         name: "cargo-deny",
         probe: &["cargo", "deny", "--version"],
         source: Source::Cargo(&["cargo-deny", "--version", CARGO_DENY_VERSION, "--no-default-features"]),

@@ -1,0 +1,77 @@
+//! How often, and how soon, something is asked again.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Tokens of one repetition.
+const COST: u64 = 10;
+/// Tokens that each first attempt brings: repetitions are at most a tenth of the load in the long run.
+const GAIN: u64 = 1;
+/// Tokens that are kept, and there at the start: ten repetitions at once, so that a restart of the server goes unnoticed.
+const MOST: u64 = 10 * COST;
+/// Upper end of the first wait.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// Upper end of every wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// The longest time that a server's `Retry-After` is waited for. If it wants more, the cache is out of reach for now.
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A bucket of tokens for repetitions, shared by all operations: a server in trouble gets little more load than a sound one.
+#[derive(Debug)]
+pub(crate) struct Budget(AtomicU64);
+
+impl Budget {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(MOST))
+    }
+
+    /// Counts a first attempt.
+    pub(crate) fn earn(&self) {
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| {
+            (tokens < MOST).then_some(tokens + GAIN)
+        });
+    }
+
+    /// Returns whether there may be a repetition, which is counted then.
+    pub(crate) fn spend(&self) -> bool {
+        let spent =
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| tokens.checked_sub(COST));
+        spent.is_ok()
+    }
+}
+
+/// Returns how long to wait before repetition number `made`, from 0: anything up to a bound that doubles.
+///
+/// Source: "full jitter" of Brooker, *Exponential Backoff And Jitter*, AWS Architecture Blog, 2015.
+pub(crate) fn wait(made: u32) -> Duration {
+    let bound = FIRST_WAIT.saturating_mul(1 << made.min(16)).min(LONGEST_WAIT);
+    // Without randomness, the bound itself: it only has to keep clients apart.
+    getrandom::u32().map_or(bound, |random| bound.mul_f64(f64::from(random) / f64::from(u32::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repetitions_are_a_tenth_in_the_long_run() {
+        let budget = Budget::new();
+        let at_once = (0..100).filter(|_| budget.spend()).count();
+        assert_eq!(at_once, 10);
+        let later = (0..1000)
+            .filter(|_| {
+                budget.earn();
+                budget.spend()
+            })
+            .count();
+        assert_eq!(later, 100);
+        (0..1000).for_each(|_| budget.earn());
+        assert_eq!((0..100).filter(|_| budget.spend()).count(), 10);
+    }
+
+    #[test]
+    fn waits_are_bounded() {
+        assert!((0..100).all(|_| wait(0) <= FIRST_WAIT));
+        assert!([5, 31, u32::MAX].into_iter().all(|made| wait(made) <= LONGEST_WAIT));
+    }
+}

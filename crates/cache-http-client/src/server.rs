@@ -1,0 +1,338 @@
+//! The server: one request at a time, again where that is safe.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cache_core::{Error, Result};
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION,
+};
+use reqwest::{Client, Method, Request, Response, StatusCode, Url};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::budget::{Budget, LONGEST_RETRY_AFTER, wait};
+use crate::failure::{Again, Failure};
+use crate::options::HttpOptions;
+
+/// An idle connection is closed after this time, before most servers close it and a request is lost on the way.
+const IDLE: Duration = Duration::from_secs(50);
+/// How long a name's look-up and a handshake may take; a server in reach needs much less.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How often a question is sent somewhere else before it goes round in circles.
+const REDIRECTS: usize = 5;
+
+/// A server that is not ours: what it sends is doubted, what it may cost is bounded.
+pub(crate) struct Server {
+    client: Client,
+    base: Url,
+    authorization: Option<HeaderValue>,
+    pub(crate) options: HttpOptions,
+    pub(crate) budget: Budget,
+    places: Arc<Semaphore>,
+}
+
+/// A question that can be asked again.
+pub(crate) struct Question<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'a str,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Bytes>,
+}
+
+impl<'a> Question<'a> {
+    pub(crate) fn new(method: Method, path: &'a str) -> Self {
+        Self { method, path, headers: HeaderMap::new(), body: None }
+    }
+}
+
+/// An answer, and the place among the connections that it takes until it is read.
+pub(crate) struct Answer {
+    pub(crate) response: Response,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Answer {
+    /// Returns whether there is nothing there.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(self.response.status(), StatusCode::NOT_FOUND | StatusCode::GONE)
+    }
+
+    /// Returns the length of the content that a `HEAD` or `GET` announces.
+    pub(crate) fn len(&self) -> Option<u64> {
+        self.response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+}
+
+impl Server {
+    /// Returns the server that `options` describe. Nothing is sent yet.
+    pub(crate) fn new(options: HttpOptions) -> Result<Self> {
+        let base = options.base()?;
+        if options.timeout.is_zero() || options.stall.is_zero() || options.connections == 0 {
+            let what = "`timeout`, `stall` and `connections` of the remote cache must be more than nothing";
+            return Err(Error::Invalid(what.to_owned()));
+        }
+        let invalid = |what: &str, error: &dyn fmt::Display| {
+            Error::Invalid(format!("{what} of the remote cache cannot be used: {error}"))
+        };
+        let mut builder = Client::builder()
+            .user_agent(concat!("vitte-cache/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(options.connections)
+            .pool_idle_timeout(IDLE)
+            .connect_timeout(CONNECT.min(options.timeout))
+            .referer(false);
+        if let Some(pem) = &options.extra_ca {
+            let certificates = reqwest::Certificate::from_pem_bundle(pem)
+                .map_err(|error| invalid("the extra CA", &error))?;
+            if certificates.is_empty() {
+                return Err(invalid("the extra CA", &"there is no certificate in it"));
+            }
+            builder = builder.tls_certs_merge(certificates);
+        }
+        let client = builder.build().map_err(|error| invalid("the TLS configuration", &error))?;
+        let authorization = authorization(&client, &base, &options)?;
+        let places = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
+        Ok(Self { client, base, authorization, options, budget: Budget::new(), places })
+    }
+
+    /// Returns how messages call the server.
+    pub(crate) fn place(&self) -> String {
+        format!("the cache at {}", self.base)
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.options.timeout
+    }
+
+    /// Returns what `future` does until `deadline`, and no later than after a stall.
+    pub(crate) async fn within<T>(
+        &self,
+        deadline: Instant,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        let stalled = Instant::now() + self.options.stall;
+        timeout_at(deadline.min(stalled), future)
+            .await
+            .map_err(|_| self.passing("it does not answer in time"))
+    }
+
+    /// Returns a request for `path` below the server's address.
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<reqwest::Body>,
+    ) -> Result<Request, Failure> {
+        let url = self.base.join(path);
+        let url =
+            url.map_err(|error| Failure::lasting(Error::Invalid(format!("{path} is no path: {error}"))))?;
+        let mut request = Request::new(method, url);
+        // What is stored is compressed already where that pays, and the length of what arrives must be its own.
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
+        *request.body_mut() = body;
+        Ok(request)
+    }
+
+    /// Returns the answer to one request, whatever it is.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection, or the stream of HTTP/2.
+    pub(crate) async fn exchange(&self, request: Request) -> Result<Answer, Failure> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.map_err(|_| self.passing("it is closed"))?;
+        let response = self.client.execute(request).await.map_err(|error| self.broken(error))?;
+        if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            let why = "it, or a proxy before it, compresses what it should send as it is; switch that off for the cache";
+            return Err(Failure::lasting(self.unavailable(why)));
+        }
+        Ok(Answer { response, _place: place })
+    }
+
+    /// Returns the answer to `question` if it is success, absence, a conflict or a range that is not there; asked once.
+    ///
+    /// # Cancel safety
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn ask_once(
+        &self,
+        question: &Question<'_>,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let size = question.body.as_ref().map_or(0, |body| body.len() as u64);
+        let reads = matches!(question.method, Method::GET | Method::HEAD);
+        let body = || question.body.clone().map(Into::into);
+        let mut request = self.request(question.method.clone(), question.path, body())?;
+        request.headers_mut().extend(question.headers.clone());
+        for _ in 0..=REDIRECTS {
+            let at = request.url().clone();
+            let answer = self.within(deadline, self.exchange(request)).await??;
+            let status = answer.response.status();
+            if !(reads && status.is_redirection() && status != StatusCode::NOT_MODIFIED) {
+                return self.expected(answer, &question.method, size);
+            }
+            // What changes something is never sent on: most redirects turn it into a `GET`, which then "succeeds".
+            request = self.redirected(question, &at, &answer)?;
+        }
+        Err(Failure::lasting(self.unavailable("it sends the question round in circles")))
+    }
+
+    /// Returns `answer` if it is one that callers know.
+    pub(crate) fn expected(&self, answer: Answer, method: &Method, size: u64) -> Result<Answer, Failure> {
+        let status = answer.response.status();
+        let known = status.is_success()
+            || answer.is_absence()
+            || matches!(status, StatusCode::CONFLICT | StatusCode::RANGE_NOT_SATISFIABLE);
+        if known { Ok(answer) } else { Err(self.refused(&answer.response, method.as_str(), size)) }
+    }
+
+    fn redirected(&self, question: &Question<'_>, at: &Url, answer: &Answer) -> Result<Request, Failure> {
+        let nowhere =
+            || Failure::lasting(self.unavailable("it sends the question somewhere without saying where"));
+        let location = answer.response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        let to = at.join(location.ok_or_else(nowhere)?).map_err(|_| nowhere())?;
+        let is_safe = to.scheme() == "https" || (to.scheme() == "http" && at.scheme() == "http");
+        if !is_safe {
+            let why = "it sends the question from https to something less safe";
+            return Err(Failure::lasting(self.unavailable(why)));
+        }
+        let mut request = self.request(question.method.clone(), "", None)?;
+        request.headers_mut().extend(question.headers.clone());
+        if to.origin() != self.base.origin() {
+            // The token is for the server that it was given to.
+            request.headers_mut().remove(AUTHORIZATION);
+        }
+        *request.url_mut() = to;
+        Ok(request)
+    }
+
+    /// Returns the answer to `question`, asked again as often as is sensible.
+    ///
+    /// # Cancel safety
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn ask(&self, question: &Question<'_>) -> Result<Answer> {
+        let mut attempts = self.attempts();
+        loop {
+            match self.ask_once(question, attempts.deadline).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => attempts.again(failure).await?,
+            }
+        }
+    }
+
+    /// Returns the whole content at `path`, or nothing if there is none. It has no more than `limit` bytes.
+    ///
+    /// # Cancel safety
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn fetch(&self, path: &str, limit: u64) -> Result<Option<Bytes>> {
+        let mut attempts = self.attempts();
+        loop {
+            match self.fetch_once(path, limit, attempts.deadline).await {
+                Ok(content) => return Ok(content),
+                Err(failure) => attempts.again(failure).await?,
+            }
+        }
+    }
+
+    async fn fetch_once(&self, path: &str, limit: u64, deadline: Instant) -> Result<Option<Bytes>, Failure> {
+        let mut answer = self.ask_once(&Question::new(Method::GET, path), deadline).await?;
+        if answer.is_absence() {
+            return Ok(None);
+        }
+        if answer.response.status() != StatusCode::OK {
+            return Err(self.refused(&answer.response, "GET", 0));
+        }
+        let too_large = |size| {
+            Failure::lasting(Error::TooLarge {
+                what: format!("what {} has at {path}", self.place()),
+                size,
+                limit,
+            })
+        };
+        let announced = answer.len();
+        if let Some(size) = announced.filter(|size| *size > limit) {
+            return Err(too_large(size));
+        }
+        let mut content = Vec::new();
+        loop {
+            let piece = self.within(deadline, answer.response.chunk()).await?;
+            let Some(piece) = piece.map_err(|error| self.broken(error))? else { break };
+            let size = (content.len() + piece.len()) as u64;
+            if size > limit {
+                return Err(too_large(size));
+            }
+            content.extend_from_slice(&piece);
+        }
+        if announced.is_some_and(|announced| announced != content.len() as u64) {
+            return Err(self.passing("its answer ends early"));
+        }
+        Ok(Some(content.into()))
+    }
+
+    /// Begins an operation.
+    pub(crate) fn attempts(&self) -> Attempts<'_> {
+        self.budget.earn();
+        Attempts { server: self, deadline: self.deadline(), made: 0 }
+    }
+}
+
+fn authorization(client: &Client, base: &Url, options: &HttpOptions) -> Result<Option<HeaderValue>> {
+    let Some(token) = &options.token else {
+        return match options.user {
+            Some(_) => Err(Error::Invalid("the remote cache has a `user` but no `token`".to_owned())),
+            None => Ok(None),
+        };
+    };
+    let request = client.get(base.clone());
+    let request = match &options.user {
+        Some(user) => request.basic_auth(user, Some(token.secret())),
+        None => request.bearer_auth(token.secret()),
+    };
+    let invalid = |_| Error::Invalid("the token of the remote cache cannot be sent in a header".to_owned());
+    let mut value = request.build().map_err(invalid)?.headers().get(AUTHORIZATION).cloned();
+    if let Some(value) = &mut value {
+        value.set_sensitive(true);
+    }
+    Ok(value)
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// The attempts of one operation.
+pub(crate) struct Attempts<'a> {
+    server: &'a Server,
+    /// When the operation is over, whatever came of it.
+    pub(crate) deadline: Instant,
+    made: u32,
+}
+
+impl Attempts<'_> {
+    /// Waits for the time of another attempt after `failure`, or returns its error if there is none.
+    ///
+    /// # Cancel safety
+    /// A repetition that was counted is lost.
+    pub(crate) async fn again(&mut self, failure: Failure) -> Result<()> {
+        let pause = match failure.again {
+            Again::No => return Err(failure.error),
+            Again::Yes => wait(self.made),
+            Again::After(time) if time > LONGEST_RETRY_AFTER => return Err(failure.error),
+            Again::After(time) => time,
+        };
+        let is_last = self.made >= self.server.options.retries || Instant::now() + pause >= self.deadline;
+        if is_last || !self.server.budget.spend() {
+            return Err(failure.error);
+        }
+        self.made += 1;
+        sleep(pause).await;
+        Ok(())
+    }
+}

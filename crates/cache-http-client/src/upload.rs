@@ -1,0 +1,197 @@
+//! A blob on its way there. Its last piece is not sent before the whole is proved right, so that a server which keeps what is
+//! whole never keeps what is wrong.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use cache_core::{Body, Digest, Error, Hasher, Result};
+use futures_util::stream::{iter, try_unfold};
+use reqwest::Method;
+use reqwest::header::{CONTENT_LENGTH, HeaderValue};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, interval_at};
+
+use crate::server::{Answer, Server};
+
+/// Content of at most this many bytes is taken into memory first, so that it can be sent again.
+pub(crate) const WHOLE: u64 = 128 << 10;
+
+/// Returns all of `body` if it is the content announced.
+///
+/// # Errors
+/// If it is not, as soon as that is known, or what `body` reports.
+///
+/// # Cancel safety
+/// Dropping the future loses the content.
+pub(crate) async fn whole(digest: &Digest, len: u64, mut body: Body) -> Result<Bytes> {
+    let mut content = BytesMut::new();
+    let mut first = Bytes::new();
+    while let Some(piece) = body.next().await? {
+        let found = (first.len() + content.len() + piece.len()) as u64;
+        if found > len {
+            return Err(Error::LengthMismatch { expected: len, found });
+        }
+        if first.is_empty() && content.is_empty() {
+            first = piece;
+            continue;
+        }
+        content.extend_from_slice(&std::mem::take(&mut first));
+        content.extend_from_slice(&piece);
+    }
+    let content = if content.is_empty() { first } else { content.freeze() };
+    let mut hasher = Hasher::new(digest.function());
+    hasher.update(&content);
+    ensure_announced(digest, len, &hasher)?;
+    Ok(content)
+}
+
+fn ensure_announced(digest: &Digest, len: u64, hasher: &Hasher) -> Result<()> {
+    if hasher.len() != len {
+        return Err(Error::LengthMismatch { expected: len, found: hasher.len() });
+    }
+    let found = hasher.finish();
+    if found != *digest {
+        return Err(Error::DigestMismatch { expected: *digest, found });
+    }
+    Ok(())
+}
+
+/// Bytes of a piece of content that is in memory.
+const PIECE: usize = 256 << 10;
+
+/// Not everything is sent yet.
+const OPEN: u8 = 0;
+/// Everything is sent: the server may keep it.
+const RELEASED: u8 = 1;
+/// Nobody wants it any more, and it will never be sent as a whole.
+const ABANDONED: u8 = 2;
+
+/// What the sender of an upload and the one who waits for the answer know of each other.
+#[derive(Default)]
+struct Shared {
+    /// Why the content was not sent to its end.
+    error: Mutex<Option<Error>>,
+    sent: AtomicU64,
+    /// Whether the content itself is waited for, and not the server.
+    is_waiting: AtomicBool,
+    state: AtomicU8,
+}
+
+struct Sending {
+    body: Body,
+    digest: Digest,
+    len: u64,
+    hasher: Hasher,
+    held: Option<Bytes>,
+    is_done: bool,
+    shared: Arc<Shared>,
+}
+
+impl Sending {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        while !self.is_done {
+            self.shared.is_waiting.store(true, Ordering::SeqCst);
+            let piece = self.body.next().await;
+            self.shared.is_waiting.store(false, Ordering::SeqCst);
+            let Some(piece) = piece? else {
+                ensure_announced(&self.digest, self.len, &self.hasher)?;
+                let state = &self.shared.state;
+                if state.compare_exchange(OPEN, RELEASED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+                    return Err(Error::Invalid("the upload was abandoned".to_owned()));
+                }
+                self.is_done = true;
+                break;
+            };
+            let found = self.hasher.len() + piece.len() as u64;
+            if found > self.len {
+                return Err(Error::LengthMismatch { expected: self.len, found });
+            }
+            if piece.is_empty() {
+                continue;
+            }
+            self.hasher.update(&piece);
+            if let Some(before) = self.held.replace(piece) {
+                self.shared.sent.fetch_add(before.len() as u64, Ordering::SeqCst);
+                return Ok(Some(before));
+            }
+        }
+        Ok(self.held.take())
+    }
+}
+
+/// Returns a body of `content` in pieces, by which progress is seen.
+fn in_pieces(mut content: Bytes) -> Body {
+    Body::Stream(Box::pin(iter(std::iter::from_fn(move || {
+        let piece = content.split_to(content.len().min(PIECE));
+        (!piece.is_empty()).then_some(Ok(piece))
+    }))))
+}
+
+/// Sends the `len` bytes of `body`, once, and returns the answer. When `gone` ends, nobody waits for it any more.
+///
+/// # Errors
+/// As [`Store::write`](cache_core::Store::write); the server has not got all of it then.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection; the server may have got everything.
+pub(crate) async fn stream(
+    server: &Server,
+    path: &str,
+    digest: Digest,
+    len: u64,
+    body: Body,
+    mut gone: oneshot::Receiver<()>,
+) -> Result<Answer> {
+    let body = match body {
+        Body::Bytes(content) => in_pieces(content),
+        other => other,
+    };
+    let shared = Arc::new(Shared::default());
+    let hasher = Hasher::new(digest.function());
+    let sending =
+        Sending { body, digest, len, hasher, held: None, is_done: false, shared: Arc::clone(&shared) };
+    let pieces = try_unfold(sending, |mut sending| async move {
+        match sending.next().await {
+            Ok(piece) => Ok(piece.map(|piece| (piece, sending))),
+            Err(error) => {
+                *sending.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                // The connection is cut, and the server knows from the length that something is missing.
+                Err(io::Error::other("the content is not what was announced"))
+            }
+        }
+    });
+    let body = reqwest::Body::wrap_stream(pieces);
+    let mut request = server.request(Method::PUT, path, Some(body)).map_err(|failure| failure.error)?;
+    request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+    let stall = server.options.stall;
+    let mut ticks = interval_at(Instant::now() + stall, stall);
+    let mut before = None;
+    let mut is_wanted = true;
+    let mut exchange = std::pin::pin!(server.exchange(request));
+    let answer = loop {
+        tokio::select! {
+            answer = &mut exchange => break answer,
+            _ = &mut gone, if is_wanted => {
+                is_wanted = false;
+                let state = &shared.state;
+                if state.compare_exchange(OPEN, ABANDONED, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                    return Err(server.unavailable("the upload was abandoned"));
+                }
+            }
+            _ = ticks.tick() => {
+                let now = (shared.sent.load(Ordering::SeqCst), shared.state.load(Ordering::SeqCst));
+                if before == Some(now) && !shared.is_waiting.load(Ordering::SeqCst) {
+                    return Err(server.unavailable("it takes nothing of an upload for too long"));
+                }
+                before = Some(now);
+            }
+        }
+    };
+    if let Some(error) = shared.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(error);
+    }
+    let answer = answer.and_then(|answer| server.expected(answer, &Method::PUT, len));
+    answer.map_err(|failure| failure.error)
+}

@@ -1,0 +1,250 @@
+//! A server that misbehaves in every way: what comes of it is a miss or an error in time, and never a wrong byte.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cache_core::{Digest, Error, Key, Result, Store};
+use cache_http_client::{HttpOptions, HttpStore, Token};
+use cache_testkit::{content, in_pieces};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Whatever the server does, an operation is over by then; the limits of the options are far below.
+const SOON: Duration = Duration::from_secs(20);
+
+/// What the server does with one connection: it sends these bytes, and then closes or says no more.
+#[derive(Clone)]
+struct Act {
+    bytes: Vec<u8>,
+    holds: bool,
+}
+
+fn sends(bytes: impl AsRef<[u8]>) -> Act {
+    Act { bytes: bytes.as_ref().to_vec(), holds: false }
+}
+
+fn sends_and_holds(bytes: impl AsRef<[u8]>) -> Act {
+    Act { bytes: bytes.as_ref().to_vec(), holds: true }
+}
+
+/// Answers one request of each connection by the acts in their order, the last one again and again.
+struct Server {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    async fn start(acts: Vec<Act>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = Arc::clone(&requests);
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                tokio::spawn(serve(connection, acts.clone(), Arc::clone(&heard)));
+            }
+        });
+        Self { address, requests }
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    fn store(&self, retries: u32) -> HttpStore {
+        let mut options = HttpOptions::new(format!("http://{}", self.address));
+        options.token = Some(Token::new("s3cret").unwrap());
+        options.retries = retries;
+        options.timeout = Duration::from_secs(5);
+        options.stall = Duration::from_millis(300);
+        HttpStore::open(options).unwrap()
+    }
+}
+
+async fn serve(mut connection: TcpStream, acts: Vec<Act>, heard: Arc<Mutex<Vec<String>>>) {
+    let mut request = Vec::new();
+    let mut byte = [0];
+    while !request.ends_with(b"\r\n\r\n") {
+        match connection.read(&mut byte).await {
+            Ok(1) => request.push(byte[0]),
+            _ => return,
+        }
+    }
+    let number = {
+        let mut heard = heard.lock().unwrap();
+        heard.push(String::from_utf8_lossy(&request).into_owned());
+        heard.len() - 1
+    };
+    let act = &acts[number.min(acts.len() - 1)];
+    let _ = connection.write_all(&act.bytes).await;
+    if act.holds {
+        // Until the client has had enough.
+        while connection.read(&mut byte).await.is_ok_and(|read| read > 0) {}
+    }
+}
+
+/// Returns what `operation` returns; it takes no longer than it may.
+async fn soon<T>(operation: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, operation).await.expect("an operation does not end")
+}
+
+fn ok(headers: &str, body: &[u8]) -> Vec<u8> {
+    [format!("HTTP/1.1 200 OK\r\n{headers}Connection: close\r\n\r\n").as_bytes(), body].concat()
+}
+
+async fn all_of(store: &HttpStore, digest: &Digest) -> Result<Option<Bytes>> {
+    match store.read(digest, None).await? {
+        Some(body) => body.into_bytes(64 << 20).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+#[tokio::test]
+async fn every_fault_is_a_miss_or_an_error_in_time() {
+    let blob = content(1, 2 << 20);
+    let (len, digest, key) = (blob.len(), Digest::blake3(&blob), Key::from_bytes([1; 32]));
+    let half = &blob[..len / 2];
+    let length = format!("Content-Length: {len}\r\n");
+    let longer = [&blob[..], b"and more"].concat();
+    let faults = [
+        ("closes at once", sends("")),
+        ("says nothing", sends_and_holds("")),
+        ("sends garbage", sends(content(2, 5000))),
+        ("sends half a head", sends("HTTP/1.1 200 OK\r\nContent-Le")),
+        ("stalls in the head", sends_and_holds("HTTP/1.1 200 OK\r\nContent-Le")),
+        ("has no status", sends("HTTP/1.1 2000 OK\r\n\r\n")),
+        ("cuts the body", sends(ok(&length, half))),
+        ("stalls in the body", sends_and_holds(ok(&length, half))),
+        ("cuts a body without a length", sends(ok("", half))),
+        ("sends something else", sends(ok("Content-Length: 2\r\n", b"OK"))),
+        ("sends more than the blob", sends(ok(&format!("Content-Length: {}\r\n", longer.len()), &longer))),
+        ("announces two lengths", sends(ok(&format!("{length}Content-Length: 7\r\n"), &blob))),
+        ("announces too much", sends(ok("Content-Length: 99999999999999999\r\n", half))),
+        ("sends broken chunks", sends(ok("Transfer-Encoding: chunked\r\n", b"zz\r\nxx"))),
+        ("compresses", sends(ok(&format!("Content-Encoding: gzip\r\n{length}"), &blob))),
+        (
+            "sends a part unasked",
+            sends(b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 5-6/9\r\nContent-Length: 2\r\n\r\nxx"),
+        ),
+        (
+            "redirects in circles",
+            sends("HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+        ),
+        ("redirects to nowhere", sends("HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n")),
+        (
+            "is overloaded for an hour",
+            sends("HTTP/1.1 503 No\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"),
+        ),
+        ("has enough", sends("HTTP/1.1 429 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")),
+        ("fails", sends("HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")),
+        ("forbids", sends("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")),
+        ("is gone", sends("HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n")),
+    ];
+    for (fault, act) in faults {
+        // Only the server knows whether what it says it stored is stored.
+        let claims_success = act.bytes.starts_with(b"HTTP/1.1 2");
+        let server = Server::start(vec![act]).await;
+        let store = server.store(1);
+        let read = soon(all_of(&store, &digest)).await;
+        assert!(!matches!(read, Ok(Some(_))), "a server that {fault} is believed");
+        let got = soon(store.get(&key)).await;
+        assert!(!matches!(got, Ok(Some(_))), "a server that {fault} is believed");
+        for error in [read.err(), got.err()].into_iter().flatten() {
+            assert!(!error.to_string().contains("s3cret"), "{fault}: {error}");
+        }
+        let writes = soon(store.write(&digest, len as u64, in_pieces(&blob, 100_000))).await;
+        if !claims_success {
+            assert!(writes.is_err(), "a server that {fault} is said to have a blob");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_download_goes_on_where_it_broke_off() {
+    let blob = content(1, 2 << 20);
+    let (len, digest) = (blob.len(), Digest::blake3(&blob));
+    let cut = len / 3;
+    let first = ok(&format!("ETag: \"x\"\r\nContent-Length: {len}\r\n"), &blob[..cut]);
+    // The first piece that the client took may end anywhere: what follows is what it asks for.
+    let whole = ok(&format!("ETag: \"x\"\r\nContent-Length: {len}\r\n"), &blob);
+    let server = Server::start(vec![sends(&first), sends(&whole)]).await;
+    assert_eq!(soon(all_of(&server.store(2), &digest)).await.unwrap().unwrap(), blob);
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    assert!(requests[1].contains(&format!("range: bytes={cut}-\r\n")), "{}", requests[1]);
+    assert!(requests[1].contains("if-range: \"x\"\r\n"));
+
+    let rest = [
+        format!(
+            "HTTP/1.1 206 Partial\r\nContent-Range: bytes {cut}-{}/{len}\r\nContent-Length: {}\r\n\r\n",
+            len - 1,
+            len - cut
+        )
+        .as_bytes(),
+        &blob[cut..],
+    ]
+    .concat();
+    let server = Server::start(vec![sends(&first), sends(&rest)]).await;
+    assert_eq!(soon(all_of(&server.store(2), &digest)).await.unwrap().unwrap(), blob);
+
+    // Something else goes on, and the digest tells.
+    let other = ok(&format!("Content-Length: {len}\r\n"), &content(9, len));
+    let server = Server::start(vec![sends(&first), sends(&other)]).await;
+    let error = soon(all_of(&server.store(2), &digest)).await.unwrap_err();
+    assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+
+    let server = Server::start(vec![sends(&first)]).await;
+    assert!(soon(all_of(&server.store(0), &digest)).await.unwrap_err().is_retryable());
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_safe_is_asked_again_and_nothing_else() {
+    const BUSY: &str = "HTTP/1.1 503 No\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let blob = content(1, 1000);
+    let digest = Digest::sha256(&blob);
+    let found = ok("Content-Length: 1000\r\n", &blob);
+    let server = Server::start(vec![sends(BUSY), sends(BUSY), sends(found)]).await;
+    assert_eq!(soon(all_of(&server.store(2), &digest)).await.unwrap().unwrap(), blob);
+    assert_eq!(server.requests().len(), 3);
+
+    let server = Server::start(vec![sends(BUSY)]).await;
+    let store = server.store(1);
+    let error = soon(store.get(&Key::from_bytes([1; 32]))).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }) && error.is_retryable());
+    assert_eq!(server.requests().len(), 2);
+    assert!(soon(store.delete(&digest)).await.is_err());
+    assert_eq!(server.requests().len(), 3, "a removal is repeated");
+
+    // The budget ends before the retries of many operations do.
+    let server = Server::start(vec![sends(BUSY)]).await;
+    let store = server.store(1);
+    for _ in 0..50 {
+        assert!(soon(store.missing(&[digest])).await.is_err());
+    }
+    let asked = server.requests().len();
+    assert!((60..=70).contains(&asked), "{asked} requests of 50 operations");
+}
+
+#[tokio::test]
+async fn the_token_stays_with_the_server_it_is_for() {
+    let blob = content(1, 10);
+    let other = Server::start(vec![sends(ok("Content-Length: 10\r\n", &blob))]).await;
+    let to = format!(
+        "HTTP/1.1 307 There\r\nLocation: http://{}/x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        other.address
+    );
+    let server = Server::start(vec![sends(to)]).await;
+    let store = server.store(0);
+    assert_eq!(soon(all_of(&store, &Digest::blake3(&blob))).await.unwrap().unwrap(), blob);
+    assert!(server.requests()[0].contains("authorization: Bearer s3cret\r\n"));
+    assert!(!other.requests()[0].to_lowercase().contains("authorization"));
+    // What changes something is not sent on.
+    let error = soon(store.write(&Digest::blake3(&blob), 10, blob.into())).await.unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)), "{error}");
+    assert_eq!(other.requests().len(), 1);
+}
