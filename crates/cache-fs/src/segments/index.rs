@@ -214,6 +214,9 @@ impl Index {
             let table = self.table();
             if !table.is_current()? {
                 let new = self.successor(&table)?;
+                // Who still has the old one must not go by it: while the new one is being filled, what is stored does not end
+                // what the old one leads to.
+                let _ = sys::blank(table.file());
                 *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
                 self.exchanged.store(true, Ordering::SeqCst);
             }
