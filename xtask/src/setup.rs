@@ -1,9 +1,14 @@
 //! `setup`: installs what the tests need from the system's package manager where it can, and names
 //! it where it cannot. Does nothing, quickly, where everything is there.
 
-use crate::deny::CARGO_DENY_VERSION;
+mod tools;
+
+use std::env;
+use std::path::PathBuf;
+
 use crate::step::{Step, all};
 use crate::stop::{Result, Stop};
+use tools::{BENCH_TOOLS, TOOLS};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -18,7 +23,7 @@ pub(crate) struct Args {
 /// A program, how to see that it is there, and where it comes from.
 struct Tool {
     name: &'static str,
-    /// A command that succeeds where the tool is installed.
+    /// A command that succeeds where the tool is installed. Without one, it is where [`directory`] says.
     probe: &'static [&'static str],
     source: Source,
     needed_for: &'static str,
@@ -29,6 +34,10 @@ enum Source {
     Packages([&'static str; MANAGERS.len()]),
     /// Arguments of `cargo install`.
     Cargo(&'static [&'static str]),
+    /// Packages of npm, exactly of these versions, in a directory that nobody else uses.
+    Npm { packages: &'static [&'static str], bin: &'static str },
+    /// A program of Go, exactly of this version.
+    Go { package: &'static str, bin: &'static str },
 }
 
 /// A package manager: its program, and the arguments that install packages without questions.
@@ -63,83 +72,48 @@ const MANAGERS: [Manager; 5] = [
     Manager { program: "apk", install: &["add"], refresh: &["update"], needs_root: true },
 ];
 
-const TOOLS: &[Tool] = &[
-    Tool {
-        name: "git",
-        probe: &["git", "--version"],
-        source: Source::Packages(["git"; 5]),
-        needed_for: "tests of `@git:` inputs",
-    },
-    Tool {
-        name: "bash",
-        probe: &["bash", "--version"],
-        source: Source::Packages(["bash"; 5]),
-        needed_for: "the console examples of the documentation",
-    },
-    Tool {
-        name: "cc",
-        probe: &["cc", "--version"],
-        source: Source::Packages(["gcc", "gcc", "gcc", "gcc", "build-base"]),
-        needed_for: "linking, and tests that compile C",
-    },
-    Tool {
-        name: "c++",
-        probe: &["c++", "--version"],
-        source: Source::Packages(["g++", "gcc-c++", "gcc", "gcc", "g++"]),
-        needed_for: "building the fuzz targets",
-    },
-    Tool {
-        name: "make",
-        probe: &["make", "--version"],
-        source: Source::Packages(["make"; 5]),
-        needed_for: "tests that restored files do not make `make` rebuild",
-    },
-    Tool {
-        name: "ccache",
-        probe: &["ccache", "--version"],
-        source: Source::Packages(["ccache"; 5]),
-        needed_for: "tests and measurements side by side with ccache",
-    },
-    Tool {
-        name: "curl",
-        probe: &["curl", "--version"],
-        source: Source::Packages(["curl"; 5]),
-        needed_for: "tests of the server with a client as it is",
-    },
-    Tool {
-        name: "nginx",
-        probe: &["nginx", "-v"],
-        source: Source::Packages(["nginx-light", "nginx", "nginx", "nginx", "nginx"]),
-        needed_for: "tests of the HTTP client against a real server",
-    },
-    Tool {
-        name: "cargo-deny",
-        probe: &["cargo", "deny", "--version"],
-        source: Source::Cargo(&["cargo-deny", "--version", CARGO_DENY_VERSION, "--no-default-features"]),
-        needed_for: "`cargo xtask deny`",
-    },
-];
-
-const BENCH_TOOLS: &[Tool] = &[
-    Tool {
-        name: "hyperfine",
-        probe: &["hyperfine", "--version"],
-        source: Source::Packages(["hyperfine"; 5]),
-        needed_for: "measurements by hand",
-    },
-    Tool {
-        name: "bkt",
-        probe: &["bkt", "--version"],
-        source: Source::Cargo(&["bkt"]),
-        needed_for: "measurements side by side with bkt",
-    },
-];
-
 impl Tool {
     fn is_here(&self) -> bool {
-        let (program, args) = self.probe.split_first().expect("a probe has a program");
-        Step::new(program).args(args).succeeds()
+        match self.probe.split_first() {
+            Some((program, args)) => Step::new(program).args(args).succeeds(),
+            None => self.program().is_some_and(|program| program.exists()),
+        }
     }
+
+    /// Returns where the program of a tool is that [`directory`] holds.
+    fn program(&self) -> Option<PathBuf> {
+        match self.source {
+            Source::Npm { bin, .. } => Some(self.directory()?.join("node_modules/.bin").join(bin)),
+            Source::Go { bin, .. } => Some(self.directory()?.join(bin)),
+            Source::Packages(_) | Source::Cargo(_) => None,
+        }
+    }
+
+    fn directory(&self) -> Option<PathBuf> {
+        Some(directory()?.join(self.name))
+    }
+
+    fn install_to_directory(&self) -> Result {
+        let Some(dir) = self.directory() else {
+            return Err(Stop::absent(format!("no home directory to install {} to", self.name)));
+        };
+        match self.source {
+            Source::Npm { packages, .. } => Step::new("npm")
+                .args(["install", "--no-audit", "--no-fund", "--no-save", "--prefix"])
+                .arg(&dir)
+                .args(packages)
+                .run(),
+            Source::Go { package, .. } => Step::new("go").args(["install", package]).env("GOBIN", &dir).run(),
+            Source::Packages(_) | Source::Cargo(_) => Ok(()),
+        }
+    }
+}
+
+/// Returns where tools are that no package manager keeps for all of the machine: each in a directory with its name, which has
+/// its version in it. Tests find them there by the same rule.
+fn directory() -> Option<PathBuf> {
+    let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    named("VITTE_CACHE_TOOLS").or_else(|| Some(named("HOME")?.join(".cache/vitte-cache-tools")))
 }
 
 pub(crate) fn run(args: &Args) -> Result {
@@ -158,11 +132,12 @@ pub(crate) fn install(bench: bool) -> Result {
         println!("everything is there");
         return Ok(());
     }
-    let crates = missing.iter().filter_map(|tool| match tool.source {
+    let others = missing.iter().filter_map(|tool| match tool.source {
         Source::Cargo(args) => Some(Step::cargo(["install", "--locked"]).args(args).run()),
+        Source::Npm { .. } | Source::Go { .. } => Some(tool.install_to_directory()),
         Source::Packages(_) => None,
     });
-    all(std::iter::once(install_packages(&missing)).chain(crates))
+    all(std::iter::once(install_packages(&missing)).chain(others))
 }
 
 fn missing(bench: bool) -> Vec<&'static Tool> {
@@ -213,7 +188,7 @@ fn packages(tools: &[&&Tool], manager: usize) -> Vec<&'static str> {
         .iter()
         .filter_map(|tool| match tool.source {
             Source::Packages(names) => Some(names[manager]),
-            Source::Cargo(_) => None,
+            _ => None,
         })
         .collect();
     names.sort_unstable();
@@ -255,6 +230,21 @@ mod tests {
         let tools: Vec<&&Tool> = tools.iter().collect();
         assert_eq!(packages(&tools, 0), ["g++", "gcc"]);
         assert_eq!(packages(&tools, 2), ["gcc"]);
+    }
+
+    #[test]
+    fn tools_of_which_no_package_manager_knows_the_version_have_it_in_their_names() {
+        for tool in TOOLS.iter().chain(BENCH_TOOLS) {
+            let pinned = match tool.source {
+                Source::Npm { packages, .. } => Some(packages[0]),
+                Source::Go { package, .. } => Some(package),
+                Source::Packages(_) | Source::Cargo(_) => None,
+            };
+            if let Some((_, version)) = pinned.and_then(|package| package.rsplit_once('@')) {
+                assert!(tool.name.ends_with(version), "{} is not named after {version}", tool.name);
+                assert!(tool.probe.is_empty(), "{} would be found in another version", tool.name);
+            }
+        }
     }
 
     #[test]

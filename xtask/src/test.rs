@@ -5,6 +5,9 @@ use crate::stop::Result;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Only these tests: `clients` are those of the server with real build tools
+    #[arg(value_name = "WHAT")]
+    what: Option<What>,
     /// Also run the tests that take minutes (sets `VITTE_CACHE_TEST_SLOW=1`)
     #[arg(long)]
     slow: bool,
@@ -16,10 +19,16 @@ pub(crate) struct Args {
     rest: Vec<String>,
 }
 
+/// A part of the tests that has a name.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    Clients,
+}
+
 pub(crate) fn run(args: &Args) -> Result {
     step(args).run()?;
     // The index is memory that processes share only there.
-    if args.slow && args.package.is_empty() && cfg!(target_os = "linux") {
+    if args.slow && args.what.is_none() && args.package.is_empty() && cfg!(target_os = "linux") {
         index_orders().run()?;
         orders().run()?;
     }
@@ -47,12 +56,14 @@ fn orders() -> Step {
 
 /// Runs what `ci` runs: everything but the slow tests.
 pub(crate) fn run_quick() -> Result {
-    run(&Args { slow: false, package: Vec::new(), rest: Vec::new() })
+    run(&Args { what: None, slow: false, package: Vec::new(), rest: Vec::new() })
 }
 
 fn step(args: &Args) -> Step {
     let mut step = Step::cargo(["test", "--all-features"]);
-    if args.package.is_empty() {
+    if args.what == Some(What::Clients) {
+        step = step.args(["--package=cache-server", "--test=clients"]);
+    } else if args.package.is_empty() {
         step = step.arg("--workspace");
     }
     let packages = args.package.iter().map(|name| format!("--package={name}"));
@@ -67,15 +78,25 @@ mod tests {
     #[test]
     fn slow_tests_and_further_arguments_are_passed_on() {
         let rest = vec!["round_trip".into(), "--".into(), "--nocapture".into()];
-        let args = Args { slow: true, package: Vec::new(), rest };
+        let args = Args { what: None, slow: true, package: Vec::new(), rest };
         assert_eq!(
             step(&args).to_string(),
             "VITTE_CACHE_TEST_SLOW=1 cargo test --all-features --workspace round_trip -- --nocapture"
         );
     }
+
+    #[test]
+    fn clients_are_one_test_program() {
+        let args = Args { what: Some(What::Clients), slow: false, package: Vec::new(), rest: Vec::new() };
+        assert_eq!(
+            step(&args).to_string(),
+            "cargo test --all-features --package=cache-server --test=clients"
+        );
+    }
+
     #[test]
     fn named_crates_take_the_place_of_all() {
-        let args = Args { slow: false, package: vec!["cache-fs".into()], rest: Vec::new() };
+        let args = Args { what: None, slow: false, package: vec!["cache-fs".into()], rest: Vec::new() };
         assert_eq!(step(&args).to_string(), "cargo test --all-features --package=cache-fs");
     }
 }

@@ -1,0 +1,82 @@
+//! What the tests need beside Rust, and where it comes from.
+
+use super::{Source, Tool};
+use crate::deny::CARGO_DENY_VERSION;
+
+pub(super) const TOOLS: &[Tool] = &[
+    Tool {
+        name: "git",
+        probe: &["git", "--version"],
+        source: Source::Packages(["git"; 5]),
+        needed_for: "tests of `@git:` inputs",
+    },
+    Tool {
+        name: "bash",
+        probe: &["bash", "--version"],
+        source: Source::Packages(["bash"; 5]),
+        needed_for: "the console examples of the documentation",
+    },
+    Tool {
+        name: "cc",
+        probe: &["cc", "--version"],
+        source: Source::Packages(["gcc", "gcc", "gcc", "gcc", "build-base"]),
+        needed_for: "linking, and tests that compile C",
+    },
+    Tool {
+        name: "c++",
+        probe: &["c++", "--version"],
+        source: Source::Packages(["g++", "gcc-c++", "gcc", "gcc", "g++"]),
+        needed_for: "building the fuzz targets",
+    },
+    Tool {
+        name: "make",
+        probe: &["make", "--version"],
+        source: Source::Packages(["make"; 5]),
+        needed_for: "tests that restored files do not make `make` rebuild",
+    },
+    Tool {
+        name: "ccache",
+        probe: &["ccache", "--version"],
+        source: Source::Packages(["ccache"; 5]),
+        needed_for: "tests and measurements side by side with ccache",
+    },
+    Tool {
+        name: "curl",
+        probe: &["curl", "--version"],
+        source: Source::Packages(["curl"; 5]),
+        needed_for: "tests of the server with a client as it is",
+    },
+    Tool {
+        name: "nginx",
+        probe: &["nginx", "-v"],
+        source: Source::Packages(["nginx-light", "nginx", "nginx", "nginx", "nginx"]),
+        needed_for: "tests of the HTTP client against a real server",
+    },
+    Tool {
+        name: "turbo-2.11.11",
+        probe: &[],
+        source: Source::Npm { packages: &["turbo@2.11.11"], bin: "turbo" },
+        needed_for: "tests of the server with Turborepo",
+    },
+    Tool {
+        name: "cargo-deny",
+        probe: &["cargo", "deny", "--version"],
+        source: Source::Cargo(&["cargo-deny", "--version", CARGO_DENY_VERSION, "--no-default-features"]),
+        needed_for: "`cargo xtask deny`",
+    },
+];
+
+pub(super) const BENCH_TOOLS: &[Tool] = &[
+    Tool {
+        name: "hyperfine",
+        probe: &["hyperfine", "--version"],
+        source: Source::Packages(["hyperfine"; 5]),
+        needed_for: "measurements by hand",
+    },
+    Tool {
+        name: "bkt",
+        probe: &["bkt", "--version"],
+        source: Source::Cargo(&["bkt"]),
+        needed_for: "measurements side by side with bkt",
+    },
+];
