@@ -1,7 +1,8 @@
 //! One cache server for many build tools: any [`Store`](cache_core::Store), shared over the HTTP protocols that the tools
 //! already speak.
 //!
-//! [`Server::bind`] listens, [`Server::run_until`] serves until it is told to stop and then drains. Who may do what is in
+//! [`Server::bind`] listens, [`Server::run_until`] serves until it is told to stop and then drains. [`Control`] changes
+//! options meanwhile. Who may do what is in
 //! [`Rights`], what a client may take of the machine in [`Limits`] and [`Timeouts`].
 //!
 //! # Paths
@@ -22,23 +23,31 @@
 mod app;
 mod conditions;
 mod connection;
+mod control;
 mod counters;
 mod error;
 mod gate;
 mod health;
 mod idle;
+mod listen;
 mod options;
 mod outgoing;
 mod protocol;
 mod reply;
 mod rights;
 mod server;
+mod settings;
+mod slots;
 mod target;
+mod tls;
 mod vault;
 
+pub use control::{Control, Reloaded};
 pub use error::ServerError;
+pub use listen::{Listen, ParseListenError};
 pub use options::{Limits, ProtocolOptions, ServerOptions, Timeouts};
 pub use protocol::Protocol;
 pub use rights::{Anonymous, Right, Rights, Secret, Token};
 pub use server::{Drained, Server};
+pub use tls::{TlsError, TlsOptions};
 pub use vault::MEMORY_PER_REQUEST;
