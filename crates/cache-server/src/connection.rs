@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,6 +19,7 @@ use tower::ServiceExt;
 
 use crate::ServerOptions;
 use crate::app::{App, Peer};
+use crate::counters::add;
 use crate::idle::Idle;
 use crate::listen::Stream;
 use crate::slots::Slot;
@@ -74,6 +76,7 @@ impl Connection {
     pub(crate) async fn serve(mut self, stream: Stream) {
         let app = Arc::clone(&self.app);
         app.totals.connections.fetch_add(1, Ordering::Relaxed);
+        add(&app.totals.accepted, 1);
         let _open = Open(&app);
         let settings = app.settings();
         let timeouts = settings.options.timeouts;
@@ -88,13 +91,16 @@ impl Connection {
                     shaken = tokio::time::timeout(timeouts.header, tls.accept(stream)) => shaken,
                     _ = self.stop.changed() => return,
                 };
+                let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 match shaken {
-                    Ok(Ok(stream)) => {
+                    Ok(stream) => {
                         let stream = Idle::new(stream, timeouts.header, timeouts.idle);
                         self.talk(stream, &settings.builder).await
                     }
-                    Ok(Err(error)) => Err(error.into()),
-                    Err(_) => Err("the TLS handshake took too long".into()),
+                    Err(error) => {
+                        add(&app.totals.handshakes_failed, 1);
+                        Err(error.into())
+                    }
                 }
             }
         };
