@@ -18,6 +18,7 @@ use http_body_util::BodyExt;
 use tracing::Instrument as _;
 
 use crate::counters::{Counters, Totals, add};
+use crate::framing;
 use crate::gate::Gate;
 use crate::health;
 use crate::record::Record;
@@ -120,6 +121,7 @@ impl App {
         body: &mut Body,
         record: &mut Record,
     ) -> Result<Response, Refusal> {
+        framing::check(parts)?;
         let mut target = Target::parse(parts.uri.path())?;
         let namespace = take_namespace(&mut target)?;
         if let Some(response) = health::answer(self, parts, &target, || self.admit(settings, parts, peer)) {

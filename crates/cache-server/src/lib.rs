@@ -31,6 +31,7 @@ mod connection;
 mod control;
 mod counters;
 mod error;
+mod framing;
 mod gate;
 mod health;
 mod histogram;
