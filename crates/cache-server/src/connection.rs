@@ -15,6 +15,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use crate::ServerOptions;
@@ -37,6 +39,10 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const SEND_BUFFER: usize = 256 << 10;
 /// Streams that a client may open and reset before it is cut off ("rapid reset").
 const MAX_RESETS: usize = 64;
+
+/// What somebody reads who speaks HTTP where HTTPS is spoken.
+const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 55\r\nConnection: close\r\n\r\n\
+    this port speaks TLS: the address begins with https://\n";
 
 /// Returns how connections are served.
 pub(crate) fn builder(options: &ServerOptions) -> Builder<TokioExecutor> {
@@ -88,7 +94,7 @@ impl Connection {
             }
             Some(tls) => {
                 let shaken = tokio::select! {
-                    shaken = tokio::time::timeout(timeouts.header, tls.accept(stream)) => shaken,
+                    shaken = tokio::time::timeout(timeouts.header, shake_hands(tls, stream)) => shaken,
                     _ = self.stop.changed() => return,
                 };
                 let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -138,6 +144,16 @@ impl Connection {
             }
         }
     }
+}
+
+/// Begins TLS. Who begins without it is told so.
+async fn shake_hands(tls: &TlsAcceptor, stream: Stream) -> io::Result<TlsStream<Stream>> {
+    if stream.first_byte().await?.is_some_and(|byte| byte.is_ascii_uppercase()) {
+        // Whether it arrives is the client's luck: it is closed in any case.
+        let _ = stream.try_write(PLAIN);
+        return Err(io::Error::other("it began in clear text where TLS is spoken"));
+    }
+    tls.accept(stream).await
 }
 
 /// Counts a connection as open until it is dropped.
