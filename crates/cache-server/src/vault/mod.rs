@@ -3,12 +3,13 @@
 //! A value is an entry that names it and, if it is not small, one blob by BLAKE3. So the same content is stored once,
 //! whichever protocols it came through, and a namespace holds only what was sent to it.
 
+mod deadline;
 mod spool;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cache_core::{
@@ -16,9 +17,11 @@ use cache_core::{
     PutOutcome, RelPath, Result, Store, Timestamp,
 };
 
-use crate::Protocol;
 use crate::outgoing::PIECE;
+use crate::{Limits, Protocol, Timeouts};
+use deadline::Deadline;
 
+pub(crate) use deadline::Troubles;
 pub(crate) use spool::{Content, Expected, Spool, Upload};
 
 /// Bytes of content that one request holds in memory: an upload's beginning, or as much of a longer one as is on its way to
@@ -64,18 +67,33 @@ pub(crate) struct Found {
 #[derive(Debug)]
 pub(crate) struct Vault {
     store: Arc<dyn Store>,
+    /// The same, as what it is.
+    deadline: Arc<Deadline>,
     inline: u64,
     pub(crate) spool: Spool,
 }
 
 impl Vault {
-    pub(crate) fn new(store: Arc<dyn Store>, spool: Spool) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, spool: Spool, timeouts: &Timeouts) -> Self {
         let inline = store.capabilities().max_value.min(INLINE);
-        Self { store, inline, spool }
+        let deadline = Arc::new(Deadline::new(store, timeouts.store));
+        Self { store: Arc::<Deadline>::clone(&deadline), deadline, inline, spool }
     }
 
+    /// Changes what calls and uploads go by that begin from now on.
+    pub(crate) fn set(&self, limits: &Limits, timeouts: &Timeouts) {
+        self.deadline.set(timeouts.store);
+        self.spool.set(limits.spool_bytes, timeouts.body);
+    }
+
+    /// Returns the store. Calls that take too long fail.
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// Returns how often the store could not do what it was asked.
+    pub(crate) fn troubles(&self) -> &Troubles {
+        self.deadline.troubles()
     }
 
     /// Returns what is known of the value at `place`, or nothing. A store in trouble has nothing.
@@ -88,8 +106,7 @@ impl Vault {
         {
             return None;
         }
-        let created =
-            SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(entry.meta.created.as_millis());
+        let created = SystemTime::UNIX_EPOCH + Duration::from_millis(entry.meta.created.as_millis());
         let facts = entry.meta.tags;
         match entry.outputs.as_slice() {
             [] => {

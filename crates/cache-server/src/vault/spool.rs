@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -54,8 +54,15 @@ pub(crate) enum Content {
 #[derive(Debug)]
 pub(crate) struct Spool {
     dir: PathBuf,
-    limit: u64,
     used: Arc<AtomicU64>,
+    terms: RwLock<Terms>,
+}
+
+/// What uploads go by.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    /// Bytes in files, of all of them.
+    limit: u64,
     patience: Duration,
 }
 
@@ -74,7 +81,12 @@ impl Spool {
         create_private(&dir)
             .and_then(|()| tempfile::tempfile_in(&dir))
             .map_err(|source| ServerError::Spool { path: dir.clone(), source })?;
-        Ok(Self { dir, limit, used: Arc::default(), patience })
+        Ok(Self { dir, used: Arc::default(), terms: RwLock::new(Terms { limit, patience }) })
+    }
+
+    /// Changes what uploads go by that begin from now on.
+    pub(super) fn set(&self, limit: u64, patience: Duration) {
+        *self.terms.write().unwrap_or_else(PoisonError::into_inner) = Terms { limit, patience };
     }
 
     /// Returns how many bytes of uploads are in files.
@@ -90,12 +102,13 @@ impl Spool {
         if expected.len.is_some_and(|len| len > expected.limit) {
             return Err(Refusal::too_large(expected.limit));
         }
+        let Terms { limit, patience } = *self.terms.read().unwrap_or_else(PoisonError::into_inner);
         let mut state = Receiving::new(expected);
         let start = Instant::now();
         let mut share = Share { used: Arc::clone(&self.used), bytes: 0 };
         let mut received = 0;
         loop {
-            let deadline = start + self.patience + Duration::from_secs(received / Timeouts::BODY_RATE);
+            let deadline = start + patience + Duration::from_secs(received / Timeouts::BODY_RATE);
             let Some(piece) = next_piece(body, deadline).await? else { break };
             received += piece.len() as u64;
             if received > expected.limit {
@@ -108,7 +121,7 @@ impl Spool {
             }
             state.buffer.extend_from_slice(&piece);
             if state.buffer.len() >= MEMORY {
-                share.grow(state.buffer.len() as u64, self.limit)?;
+                share.grow(state.buffer.len() as u64, limit)?;
                 state = self.write(state).await?;
             }
         }
@@ -117,7 +130,7 @@ impl Spool {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
         }
         if state.file.is_some() && !state.buffer.is_empty() {
-            share.grow(state.buffer.len() as u64, self.limit)?;
+            share.grow(state.buffer.len() as u64, limit)?;
             state = self.write(state).await?;
         }
         state.finish(received, expected, share).map_err(|error| *error)
