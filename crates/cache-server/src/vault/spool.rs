@@ -123,6 +123,22 @@ impl Spool {
         state.finish(received, expected, share).map_err(|error| *error)
     }
 
+    /// Reads a body to its end and keeps nothing of it. Ends early when more than `limit` bytes come, or none for too long.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops reading.
+    pub(crate) async fn discard(&self, body: &mut Body, limit: u64) {
+        let start = Instant::now();
+        let mut received = 0;
+        while received <= limit {
+            let deadline = start + self.patience + Duration::from_secs(received / Timeouts::BODY_RATE);
+            match next_piece(body, deadline).await {
+                Ok(Some(piece)) => received += piece.len() as u64,
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
     /// Hashes the buffer and writes it to the file, off the runtime's own threads.
     async fn write(&self, mut state: Receiving) -> Result<Receiving, Refusal> {
         let dir = self.dir.clone();
