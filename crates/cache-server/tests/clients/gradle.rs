@@ -14,12 +14,12 @@ class Up extends DefaultTask {
 }
 task up1(type: Up) {
     source = file('in.txt')
-    result = new File(buildDir, '1.txt')
+    result = file('build/1.txt')
 }
 task up2(type: Up) {
     dependsOn up1
-    source = new File(buildDir, '1.txt')
-    result = new File(buildDir, '2.txt')
+    source = file('build/1.txt')
+    result = file('build/2.txt')
 }
 ";
 

@@ -10,6 +10,7 @@ const TOOL: &str = "maven-3.9.11";
 /// The project that `setup` has built once, so that everything which it needs is there.
 const PROJECT: &str = include_str!("maven/pom.xml");
 const RESOURCE: &str = include_str!("maven/src/main/resources/stamp.txt");
+const EXTENSIONS: &str = include_str!("maven/.mvn/extensions.xml");
 
 #[tokio::test]
 async fn maven_hits() {
@@ -21,12 +22,13 @@ async fn maven_hits() {
     let (server, secret) = start().await;
     let dir = tempfile::tempdir().unwrap();
     let of = |file: &str| snippet("maven", file, &server);
+    assert_eq!(of(".mvn/extensions.xml"), EXTENSIONS, "`setup` installs what users are told to use");
     write(
         dir.path(),
         &[
             ("pom.xml", PROJECT),
             ("src/main/resources/stamp.txt", RESOURCE),
-            (".mvn/extensions.xml", &of(".mvn/extensions.xml")),
+            (".mvn/extensions.xml", EXTENSIONS),
             (".mvn/maven-build-cache-config.xml", &of(".mvn/maven-build-cache-config.xml")),
             ("settings.xml", &of("~/.m2/settings.xml")),
         ],
