@@ -170,7 +170,7 @@ async fn answer(
 /// Returns a refusal as the clients of the protocol that was asked take it.
 fn refuse(parts: &Parts, refusal: Refusal) -> Response {
     // A miss is the same for all, and there are many.
-    if refusal.status() == StatusCode::NOT_FOUND {
+    if refusal.message().is_empty() {
         return refusal.into_response();
     }
     match protocol_of(parts.uri.path()) {
