@@ -258,9 +258,14 @@ impl Call<'_> {
         self.app.totals.of(self.protocol)
     }
 
+    /// Returns how many bytes the largest value of any protocol may have.
+    pub(crate) fn max_value(&self) -> u64 {
+        self.app.options.limits.max_value
+    }
+
     /// Returns what the body has to be.
     pub(crate) fn expected(&self, sha256: Option<Digest>) -> Expected {
-        let limit = self.app.options.limits.max_value;
+        let limit = self.max_value();
         let own = self.app.options.protocol(self.protocol).max_value.unwrap_or(limit);
         Expected { len: announced(self.parts), sha256, limit: limit.min(own) }
     }

@@ -123,6 +123,24 @@ impl Spool {
         state.finish(received, expected, share).map_err(|error| *error)
     }
 
+    /// Returns a body of at most `limit` bytes, which is to be small, as it is.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the body.
+    pub(crate) async fn read(&self, body: &mut Body, limit: usize) -> Result<BytesMut, Refusal> {
+        let start = Instant::now();
+        let mut read = BytesMut::new();
+        loop {
+            let deadline =
+                start + self.patience + Duration::from_secs(read.len() as u64 / Timeouts::BODY_RATE);
+            let Some(piece) = next_piece(body, deadline).await? else { return Ok(read) };
+            if read.len() + piece.len() > limit {
+                return Err(Refusal::too_large(limit as u64));
+            }
+            read.extend_from_slice(&piece);
+        }
+    }
+
     /// Reads a body to its end and keeps nothing of it. Ends early when more than `limit` bytes come, or none for too long.
     ///
     /// # Cancel safety
