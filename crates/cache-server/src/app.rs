@@ -175,12 +175,14 @@ async fn answer(
             add(&app.totals.shed, 1);
             let message = "the server has too much to do";
             let refusal = Refusal::later(StatusCode::SERVICE_UNAVAILABLE, message, RETRY);
-            return finish(record, &parts, body, refusal.into_response()).await;
+            let response = refuse(&parts, refusal);
+            return finish(record, &parts, body, response).await;
         }
     }
     let span = record.span();
     let answer = app.dispatch(&settings, &parts, peer, &mut body, &mut record).instrument(span).await;
-    finish(record, &parts, body, answer.unwrap_or_else(Refusal::into_response)).await
+    let response = answer.unwrap_or_else(|refusal| refuse(&parts, refusal));
+    finish(record, &parts, body, response).await
 }
 
 async fn finish(record: Record, parts: &Parts, body: Body, mut response: Response) -> Response {
@@ -189,6 +191,24 @@ async fn finish(record: Record, parts: &Parts, body: Body, mut response: Respons
         response.headers_mut().insert(REQUEST_ID, value);
     }
     record.follow(response)
+}
+
+/// Returns a refusal as the clients of the protocol that was asked take it.
+fn refuse(parts: &Parts, refusal: Refusal) -> Response {
+    // A miss is the same for all, and there are many.
+    if refusal.message().is_empty() {
+        return refusal.into_response();
+    }
+    match protocol_of(parts.uri.path()) {
+        Some(protocol) => protocol.refuse(&parts.method, refusal),
+        None => refusal.into_response(),
+    }
+}
+
+fn protocol_of(path: &str) -> Option<Protocol> {
+    let mut target = Target::parse(path).ok()?;
+    take_namespace(&mut target).ok()?;
+    Protocol::of(&target).map(|(protocol, _)| protocol)
 }
 
 /// Reads what is left of a body, within limits. Who asked whether to send it has not sent it.
@@ -269,9 +289,14 @@ impl Call<'_> {
         &self.settings.options
     }
 
+    /// Returns how many bytes the largest value of any protocol may have.
+    pub(crate) fn max_value(&self) -> u64 {
+        self.options().limits.max_value
+    }
+
     /// Returns what the body has to be.
     pub(crate) fn expected(&self, sha256: Option<Digest>) -> Expected {
-        let limit = self.options().limits.max_value;
+        let limit = self.max_value();
         let own = self.options().protocol(self.protocol).max_value.unwrap_or(limit);
         Expected { len: announced(self.parts), sha256, limit: limit.min(own) }
     }

@@ -78,6 +78,11 @@ impl Refusal {
         self.status
     }
 
+    /// Returns what went wrong, for the client to read; nothing for a miss.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn into_response(self) -> Response {
         let mut response = empty(self.status);
         if let Some((name, value)) = self.header {

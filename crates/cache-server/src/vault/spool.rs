@@ -89,6 +89,10 @@ impl Spool {
         *self.terms.write().unwrap_or_else(PoisonError::into_inner) = Terms { limit, patience };
     }
 
+    fn terms(&self) -> Terms {
+        *self.terms.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns how many bytes of uploads are in files.
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
@@ -102,7 +106,7 @@ impl Spool {
         if expected.len.is_some_and(|len| len > expected.limit) {
             return Err(Refusal::too_large(expected.limit));
         }
-        let Terms { limit, patience } = *self.terms.read().unwrap_or_else(PoisonError::into_inner);
+        let Terms { limit, patience } = self.terms();
         let mut state = Receiving::new(expected);
         let start = Instant::now();
         let mut share = Share { used: Arc::clone(&self.used), bytes: 0 };
@@ -134,6 +138,39 @@ impl Spool {
             state = self.write(state).await?;
         }
         state.finish(received, expected, share).map_err(|error| *error)
+    }
+
+    /// Returns a body of at most `limit` bytes, which is to be small, as it is.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the body.
+    pub(crate) async fn read(&self, body: &mut Body, limit: usize) -> Result<BytesMut, Refusal> {
+        let (start, patience) = (Instant::now(), self.terms().patience);
+        let mut read = BytesMut::new();
+        loop {
+            let deadline = start + patience + Duration::from_secs(read.len() as u64 / Timeouts::BODY_RATE);
+            let Some(piece) = next_piece(body, deadline).await? else { return Ok(read) };
+            if read.len() + piece.len() > limit {
+                return Err(Refusal::too_large(limit as u64));
+            }
+            read.extend_from_slice(&piece);
+        }
+    }
+
+    /// Reads a body to its end and keeps nothing of it. Ends early when more than `limit` bytes come, or none for too long.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops reading.
+    pub(crate) async fn discard(&self, body: &mut Body, limit: u64) {
+        let (start, patience) = (Instant::now(), self.terms().patience);
+        let mut received = 0;
+        while received <= limit {
+            let deadline = start + patience + Duration::from_secs(received / Timeouts::BODY_RATE);
+            match next_piece(body, deadline).await {
+                Ok(Some(piece)) => received += piece.len() as u64,
+                Ok(None) | Err(_) => return,
+            }
+        }
     }
 
     /// Hashes the buffer and writes it to the file, off the runtime's own threads.

@@ -12,3 +12,8 @@ mod support;
 
 mod ccache;
 mod curl;
+mod gradle;
+mod maven;
+mod nx;
+mod sccache;
+mod turborepo;
