@@ -240,6 +240,11 @@ impl Call<'_> {
         self.app.totals.of(self.protocol)
     }
 
+    /// Returns whether what names other values is a miss while one of them is not there.
+    pub(crate) fn checks_references(&self) -> bool {
+        self.app.options.protocol(self.protocol).check_references
+    }
+
     /// Returns what the body has to be.
     pub(crate) fn expected(&self, sha256: Option<Digest>) -> Expected {
         let limit = self.app.options.limits.max_value;

@@ -1,12 +1,13 @@
 //! Uploads on their way: in memory while they are small, then in an unnamed file.
 
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use cache_core::{Digest, HashFunction, Hasher};
@@ -31,6 +32,11 @@ pub(crate) struct Expected {
     pub(crate) limit: u64,
 }
 
+/// Why the content of an upload cannot be read, though its bytes arrived.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreadable(pub(crate) &'static str);
+
 /// An upload that has arrived whole and is what it was announced as.
 #[derive(Debug)]
 pub(crate) struct Upload {
@@ -40,6 +46,20 @@ pub(crate) struct Upload {
     pub(super) digest: Digest,
     /// Its part of the spool, free when this is dropped.
     pub(super) share: Share,
+}
+
+impl Upload {
+    /// Returns the content, which must be small enough for memory, on the calling thread.
+    pub(crate) fn into_bytes(self) -> io::Result<Bytes> {
+        match self.content {
+            Content::Memory(bytes) => Ok(bytes),
+            Content::File(mut file) => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes)?;
+                Ok(bytes.into())
+            }
+        }
+    }
 }
 
 /// Where an upload's content is.
@@ -86,7 +106,11 @@ impl Spool {
     ///
     /// # Cancel safety
     /// Dropping the future gives up the upload and leaves nothing.
-    pub(crate) async fn receive(&self, body: &mut Body, expected: &Expected) -> Result<Upload, Refusal> {
+    pub(crate) async fn receive<B>(&self, body: &mut B, expected: &Expected) -> Result<Upload, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
         if expected.len.is_some_and(|len| len > expected.limit) {
             return Err(Refusal::too_large(expected.limit));
         }
@@ -101,6 +125,13 @@ impl Spool {
             if received > expected.limit {
                 return Err(Refusal::too_large(expected.limit));
             }
+            // Compressed ones can be longer than announced, by far.
+            if expected.len.is_some_and(|len| received > len) {
+                return Err(Refusal::new(
+                    StatusCode::BAD_REQUEST,
+                    "the upload is longer than announced; nothing was stored",
+                ));
+            }
             // Below the threshold nothing goes to a file; from there on, whole buffers do.
             if state.file.is_none() && state.buffer.len() + piece.len() <= MEMORY {
                 state.buffer.extend_from_slice(&piece);
@@ -113,14 +144,28 @@ impl Spool {
             }
         }
         if expected.len.is_some_and(|len| len != received) {
-            let message = format!("{received} bytes arrived, not as many as announced; nothing was stored");
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+            return Err(cut_off(received));
         }
         if state.file.is_some() && !state.buffer.is_empty() {
             share.grow(state.buffer.len() as u64, self.limit)?;
             state = self.write(state).await?;
         }
         state.finish(received, expected, share).map_err(|error| *error)
+    }
+
+    /// Reads an upload of `len` bytes that is not needed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the rest.
+    pub(crate) async fn discard(&self, body: &mut Body, len: u64) -> Result<(), Refusal> {
+        let start = Instant::now();
+        let mut received = 0;
+        loop {
+            let deadline = start + self.patience + Duration::from_secs(received / Timeouts::BODY_RATE);
+            let Some(piece) = next_piece(body, deadline).await? else { break };
+            received += piece.len() as u64;
+        }
+        if received == len { Ok(()) } else { Err(cut_off(received)) }
     }
 
     /// Hashes the buffer and writes it to the file, off the runtime's own threads.
@@ -202,18 +247,21 @@ impl Receiving {
 }
 
 /// Returns the next bytes of a body, or nothing at its end.
-async fn next_piece(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, Refusal> {
+async fn next_piece<B>(body: &mut B, deadline: Instant) -> Result<Option<Bytes>, Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     loop {
         let frame = tokio::time::timeout_at(deadline, body.frame()).await.map_err(|_| {
             Refusal::new(StatusCode::REQUEST_TIMEOUT, "the upload came too slowly; nothing was stored")
         })?;
         match frame {
             None => return Ok(None),
-            Some(Err(_)) => {
-                return Err(Refusal::new(
-                    StatusCode::BAD_REQUEST,
-                    "the upload ended too early; nothing was stored",
-                ));
+            Some(Err(error)) => {
+                let unreadable = error.into().downcast::<Unreadable>();
+                let why = unreadable.map_or("the upload ended too early; nothing was stored", |it| it.0);
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
             }
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
@@ -237,6 +285,11 @@ impl Drop for Share {
     fn drop(&mut self) {
         self.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
+}
+
+fn cut_off(received: u64) -> Refusal {
+    let message = format!("{received} bytes arrived, not as many as announced; nothing was stored");
+    Refusal::new(StatusCode::BAD_REQUEST, message)
 }
 
 fn full() -> Refusal {
