@@ -33,6 +33,10 @@ pub(super) fn from_protobuf(bytes: &[u8]) -> Option<String> {
 
 /// Returns the protobuf of a result in JSON.
 pub(super) fn to_protobuf(json: &[u8]) -> serde_json::Result<Vec<u8>> {
+    // A list would be taken for the fields in their order.
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(serde_json::Error::custom("it is no object"));
+    }
     Ok(serde_json::from_slice::<ActionResult>(json)?.encode_to_vec())
 }
 
