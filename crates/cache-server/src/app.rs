@@ -141,9 +141,9 @@ async fn answer(
         Some(None) => {
             add(&app.totals.shed, 1);
             let message = "the server has too much to do";
-            Refusal::later(StatusCode::SERVICE_UNAVAILABLE, message, RETRY).into_response()
+            refuse(&parts, Refusal::later(StatusCode::SERVICE_UNAVAILABLE, message, RETRY))
         }
-        _ => app.dispatch(&parts, peer, &mut body).await.unwrap_or_else(Refusal::into_response),
+        _ => app.dispatch(&parts, peer, &mut body).await.unwrap_or_else(|refusal| refuse(&parts, refusal)),
     };
     drain(&parts, body).await;
     if let Ok(value) = HeaderValue::from_str(&id) {
@@ -165,6 +165,24 @@ async fn answer(
         }
         _ => response,
     }
+}
+
+/// Returns a refusal as the clients of the protocol that was asked take it.
+fn refuse(parts: &Parts, refusal: Refusal) -> Response {
+    // A miss is the same for all, and there are many.
+    if refusal.status() == StatusCode::NOT_FOUND {
+        return refusal.into_response();
+    }
+    match protocol_of(parts.uri.path()) {
+        Some(protocol) => protocol.refuse(&parts.method, refusal),
+        None => refusal.into_response(),
+    }
+}
+
+fn protocol_of(path: &str) -> Option<Protocol> {
+    let mut target = Target::parse(path).ok()?;
+    take_namespace(&mut target).ok()?;
+    Protocol::of(&target).map(|(protocol, _)| protocol)
 }
 
 /// Reads what is left of a body, within limits. Who asked whether to send it has not sent it.

@@ -144,7 +144,7 @@ impl Spool {
             }
         }
         if expected.len.is_some_and(|len| len != received) {
-            return Err(cut_off(received));
+            return Err(Refusal::cut_off(received));
         }
         if state.file.is_some() && !state.buffer.is_empty() {
             share.grow(state.buffer.len() as u64, self.limit)?;
@@ -153,19 +153,22 @@ impl Spool {
         state.finish(received, expected, share).map_err(|error| *error)
     }
 
-    /// Reads an upload of `len` bytes that is not needed.
+    /// Reads a body to its end and keeps nothing of it; returns how many bytes came. Ends early when more than `limit` bytes
+    /// come, or none for too long.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up the rest.
-    pub(crate) async fn discard(&self, body: &mut Body, len: u64) -> Result<(), Refusal> {
+    /// Dropping the future stops reading.
+    pub(crate) async fn discard(&self, body: &mut Body, limit: u64) -> u64 {
         let start = Instant::now();
         let mut received = 0;
-        loop {
+        while received <= limit {
             let deadline = start + self.patience + Duration::from_secs(received / Timeouts::BODY_RATE);
-            let Some(piece) = next_piece(body, deadline).await? else { break };
-            received += piece.len() as u64;
+            match next_piece(body, deadline).await {
+                Ok(Some(piece)) => received += piece.len() as u64,
+                Ok(None) | Err(_) => break,
+            }
         }
-        if received == len { Ok(()) } else { Err(cut_off(received)) }
+        received
     }
 
     /// Hashes the buffer and writes it to the file, off the runtime's own threads.
@@ -285,11 +288,6 @@ impl Drop for Share {
     fn drop(&mut self) {
         self.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
-}
-
-fn cut_off(received: u64) -> Refusal {
-    let message = format!("{received} bytes arrived, not as many as announced; nothing was stored");
-    Refusal::new(StatusCode::BAD_REQUEST, message)
 }
 
 fn full() -> Refusal {

@@ -1,4 +1,4 @@
-//! The JSON form of proto3 (`protobuf.dev`, "ProtoJSON format"): 64-bit numbers are strings, bytes are base64, a field that
+//! The JSON form of proto3 (`protobuf.dev/programming-guides/json`): 64-bit numbers are strings, bytes are base64, a field that
 //! is absent or null has its default, names are accepted in both spellings, and unknown names are ignored.
 
 use std::fmt;
@@ -136,7 +136,7 @@ pub(super) mod wrapped {
     use super::super::message::UInt32Value;
     use super::Number;
 
-    #[expect(clippy::ref_option, reason = "serde passes references")]
+    #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
     pub(in super::super) fn serialize<S: Serializer>(
         value: &Option<UInt32Value>,
         serializer: S,

@@ -160,8 +160,10 @@ async fn put_content(call: &Call<'_>, hex: &str, body: &mut Body) -> Result<Resp
     if let Some(len) = sent.len.filter(|len| *len > 0) {
         let there = call.app.vault.find(&call.place(&name)).await;
         if there.is_some_and(|found| found.len == len) {
-            call.app.vault.spool.discard(body, len).await?;
-            return Ok(empty(StatusCode::OK));
+            return match call.app.vault.spool.discard(body, len).await {
+                received if received == len => Ok(empty(StatusCode::OK)),
+                received => Err(Refusal::cut_off(received)),
+            };
         }
     }
     store_content(call, &name, body, &sent).await?;
