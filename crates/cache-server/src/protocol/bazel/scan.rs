@@ -230,7 +230,9 @@ impl Scan {
                     }
                     Field::Hash if value > 0 => Err(Alien),
                     field => {
-                        self.inline |= matches!(field, Field::Contents) && value > 0;
+                        if let Field::Contents = field {
+                            self.inline = value > 0;
+                        }
                         self.state = State::Skip(value);
                         if value == 0 { self.end_field(found) } else { Ok(()) }
                     }
