@@ -56,17 +56,17 @@ async fn bazel_hits() {
     let build = |more: &str| bazel(&[&["build", "--spawn_strategy=local", more][..], &TARGETS].concat());
     let cold = text(&run(&mut build("--color=no")).await);
     assert!(cold.contains("4 local") && !cold.contains("remote cache hit"), "{cold}");
-    let built = outputs(&workspace);
+    let made = outputs(&workspace);
     // Where nothing is, nothing is found: what comes next is from the server.
     run(&mut bazel(&["clean"])).await;
     let empty = format!("--remote_cache=http://any:{}@{}/ns/empty", secret.reveal(), server.address);
     let elsewhere = text(&run(&mut build(&empty)).await);
     assert!(!elsewhere.contains("remote cache hit"), "{elsewhere}");
-    assert_ne!(outputs(&workspace)[0], built[0]);
+    assert_ne!(outputs(&workspace)[0], made[0]);
     run(&mut bazel(&["clean"])).await;
     let warm = text(&run(&mut build("--color=no")).await);
     assert!(warm.contains("4 remote cache hit") && !warm.contains("local"), "{warm}");
-    assert!(outputs(&workspace) == built);
+    assert!(outputs(&workspace) == made);
     run(&mut bazel(&["clean", "--expunge"])).await;
 }
 

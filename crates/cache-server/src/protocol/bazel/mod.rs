@@ -6,9 +6,13 @@
 
 mod coding;
 mod complete;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod json;
 mod message;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use std::collections::BTreeMap;

@@ -317,6 +317,3 @@ impl Scan {
 fn begin(next: Next) -> State {
     State::Number { value: 0, bytes: 0, next }
 }
-
-#[cfg(test)]
-mod tests;

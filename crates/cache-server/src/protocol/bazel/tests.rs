@@ -1,8 +1,16 @@
+//! Messages as this server sees them and as prost does.
+
+use cache_core::{Digest, HashFunction};
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::*;
-use crate::protocol::bazel::message::{ActionResult, Digest as Named, OutputDirectory, OutputFile};
+use super::json;
+use super::message::{
+    ActionResult, Digest as Named, ExecutedActionMetadata, NodeProperties, OutputDirectory, OutputFile,
+    UInt32Value,
+};
+use super::scan::{Alien, Kind, Reference, Role, Scan};
+use super::time::{Duration, Timestamp};
 
 /// `FileNode` and, without its file properties, `DirectoryNode`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -98,6 +106,28 @@ prop_compose! {
 }
 
 proptest! {
+    #[test]
+    fn a_result_is_the_same_in_json(
+        mut result in result(),
+        seconds in -62_135_596_800_i64..253_402_300_800,
+        nanos in 0..1_000_000_000,
+        value in any::<u32>(),
+    ) {
+        result.execution_metadata = Some(ExecutedActionMetadata {
+            worker: "w".to_owned(),
+            queued_timestamp: Some(Timestamp { seconds, nanos }),
+            virtual_execution_duration: Some(Duration { seconds: seconds.abs(), nanos }),
+            ..ExecutedActionMetadata::default()
+        });
+        for file in &mut result.output_files {
+            let mtime = Some(Timestamp { seconds, nanos });
+            file.node_properties = Some(NodeProperties { mtime, unix_mode: Some(UInt32Value { value }) });
+        }
+        let protobuf = result.encode_to_vec();
+        let json = json::from_protobuf(&protobuf).unwrap();
+        prop_assert_eq!(json::to_protobuf(json.as_bytes()).unwrap(), protobuf, "{}", json);
+    }
+
     #[test]
     fn a_result_names_what_it_names(result in result(), piece in 1_usize..100) {
         let files = result.output_files.iter().filter(|it| it.contents.is_empty());
