@@ -170,7 +170,7 @@ async fn answer(
 /// Returns a refusal as the clients of the protocol that was asked take it.
 fn refuse(parts: &Parts, refusal: Refusal) -> Response {
     // A miss is the same for all, and there are many.
-    if refusal.status() == StatusCode::NOT_FOUND {
+    if refusal.message().is_empty() {
         return refusal.into_response();
     }
     match protocol_of(parts.uri.path()) {
@@ -263,9 +263,14 @@ impl Call<'_> {
         self.app.options.protocol(self.protocol).check_references
     }
 
+    /// Returns how many bytes the largest value of any protocol may have.
+    pub(crate) fn max_value(&self) -> u64 {
+        self.app.options.limits.max_value
+    }
+
     /// Returns what the body has to be.
     pub(crate) fn expected(&self, sha256: Option<Digest>) -> Expected {
-        let limit = self.app.options.limits.max_value;
+        let limit = self.max_value();
         let own = self.app.options.protocol(self.protocol).max_value.unwrap_or(limit);
         Expected { len: announced(self.parts), sha256, limit: limit.min(own) }
     }

@@ -11,6 +11,10 @@
 //! | `/ccache/…` | ccache, in its three layouts |
 //! | `/sccache/…` | sccache over WebDAV |
 //! | `[/<instance>]/ac/<64 hex>`, `[/<instance>]/cas/<64 hex>` | Bazel over HTTP |
+//! | `/cache/<key>` | Gradle |
+//! | `/maven/…` | Maven's build cache extension |
+//! | `/v8/artifacts/…` | Turborepo |
+//! | `/v1/cache/<hash>` | Nx |
 //! | `/livez`, `/readyz`, `/status` | the server itself |
 //!
 //! All of them are also there below `/ns/<namespace>/`, which keeps them apart from those of other namespaces.

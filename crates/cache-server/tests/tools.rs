@@ -320,6 +320,15 @@ async fn nx_takes_no_other_answer_for_a_token_than_401_as_text_and_403() {
 }
 
 #[tokio::test]
+async fn nx_goes_on_where_its_protocol_is_switched_off() {
+    let protocols =
+        BTreeMap::from([(Protocol::Nx, ProtocolOptions { enabled: false, ..Default::default() })]);
+    let server = start_with(ServerOptions { protocols, ..options() }, memory()).await;
+    assert_eq!(server.ask("GET", "/v1/cache/1", &[], b"").await.status, 404);
+    assert_eq!(server.ask("PUT", "/v1/cache/1", &[], b"x").await.status, 403);
+}
+
+#[tokio::test]
 async fn a_store_in_trouble_is_a_miss_and_for_nx_no_reason_to_fail() {
     let store = Arc::new(FaultStore::new(MemoryStore::new()));
     let server = start_with(options(), Arc::clone(&store) as Arc<dyn Store>).await;

@@ -61,7 +61,10 @@ pub(super) fn refuse(method: &Method, refusal: Refusal) -> Refusal {
     let status = refusal.status();
     match *method {
         Method::GET | Method::HEAD if is_trouble(status) => Refusal::miss(),
-        Method::PUT if is_trouble(status) || status == StatusCode::PAYLOAD_TOO_LARGE => {
+        Method::PUT
+            if is_trouble(status)
+                || matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::NOT_FOUND) =>
+        {
             Refusal::new(StatusCode::FORBIDDEN, refusal.message().to_owned())
         }
         _ => refusal,

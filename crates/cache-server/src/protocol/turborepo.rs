@@ -9,7 +9,6 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 
 use super::value;
@@ -133,17 +132,8 @@ struct Known {
 async fn query(call: &Call<'_>, body: &mut Body) -> Result<Response, Refusal> {
     let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, message);
     let team = team(call.parts.uri.query())?;
-    let read = Limited::new(body, MAX_QUERY).collect().await.map_err(|error| {
-        if error.downcast_ref::<LengthLimitError>().is_some() {
-            Refusal::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the list of hashes has more than {MAX_QUERY} bytes"),
-            )
-        } else {
-            bad("the list of hashes ended too early".to_owned())
-        }
-    })?;
-    let Query { hashes } = serde_json::from_slice(&read.to_bytes())
+    let read = call.app.vault.spool.read(body, MAX_QUERY).await?;
+    let Query { hashes } = serde_json::from_slice(&read)
         .map_err(|error| bad(format!("the body is not {{\"hashes\": […]}}: {error}")))?;
     if hashes.len() > MAX_HASHES {
         return Err(bad(format!("there are more than {MAX_HASHES} hashes; ask in several requests")));

@@ -167,7 +167,7 @@ where
 /// Reads the rest of a refused upload, as large as any that is taken. A client that sends all before it reads anything would see a
 /// reset connection in place of the answer, and not all of them take that as lightly.
 pub(super) async fn discard(call: &Call<'_>, body: &mut Body) {
-    let limit = call.app.options.limits.max_value;
+    let limit = call.max_value();
     // Who asked whether to send it has not sent it, and what nobody could store is not worth the way.
     let asked = call.parts.headers.contains_key(EXPECT);
     if !asked && call.expected(None).len.is_none_or(|len| len <= limit) {

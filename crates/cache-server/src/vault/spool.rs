@@ -1,7 +1,7 @@
 //! Uploads on their way: in memory while they are small, then in an unnamed file.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,20 +46,6 @@ pub(crate) struct Upload {
     pub(super) digest: Digest,
     /// Its part of the spool, free when this is dropped.
     pub(super) share: Share,
-}
-
-impl Upload {
-    /// Returns the content, which must be small enough for memory, on the calling thread.
-    pub(crate) fn into_bytes(self) -> io::Result<Bytes> {
-        match self.content {
-            Content::Memory(bytes) => Ok(bytes),
-            Content::File(mut file) => {
-                let mut bytes = Vec::new();
-                file.read_to_end(&mut bytes)?;
-                Ok(bytes.into())
-            }
-        }
-    }
 }
 
 /// Where an upload's content is.
@@ -151,6 +137,24 @@ impl Spool {
             state = self.write(state).await?;
         }
         state.finish(received, expected, share).map_err(|error| *error)
+    }
+
+    /// Returns a body of at most `limit` bytes, which is to be small, as it is.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the body.
+    pub(crate) async fn read(&self, body: &mut Body, limit: usize) -> Result<BytesMut, Refusal> {
+        let start = Instant::now();
+        let mut read = BytesMut::new();
+        loop {
+            let deadline =
+                start + self.patience + Duration::from_secs(read.len() as u64 / Timeouts::BODY_RATE);
+            let Some(piece) = next_piece(body, deadline).await? else { return Ok(read) };
+            if read.len() + piece.len() > limit {
+                return Err(Refusal::too_large(limit as u64));
+            }
+            read.extend_from_slice(&piece);
+        }
     }
 
     /// Reads a body to its end and keeps nothing of it; returns how many bytes came. Ends early when more than `limit` bytes

@@ -109,13 +109,12 @@ async fn put_result(call: &Call<'_>, name: &str, body: &mut Body) -> Result<Resp
         value::put(call, name, body, &expected, BTreeMap::new()).await?;
         return Ok(empty(StatusCode::OK));
     }
-    let limited = Expected { limit: expected.limit.min(json::MAX as u64), ..expected };
-    let upload = call.app.vault.spool.receive(body, &limited).await?;
+    let limit = usize::try_from(expected.limit).unwrap_or(json::MAX).min(json::MAX);
+    let json = call.app.vault.spool.read(body, limit).await?;
     let protobuf = {
         let _turn = CONVERSIONS.acquire().await.map_err(|_| failed())?;
-        let converted =
-            tokio::task::spawn_blocking(move || upload.into_bytes().map(|json| json::to_protobuf(&json)));
-        converted.await.map_err(|_| failed())?.map_err(|_| failed())?.map_err(|error| {
+        let converted = tokio::task::spawn_blocking(move || json::to_protobuf(&json)).await;
+        converted.map_err(|_| failed())?.map_err(|error| {
             Refusal::new(StatusCode::BAD_REQUEST, format!("this is no ActionResult in JSON: {error}"))
         })?
     };
