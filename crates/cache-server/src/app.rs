@@ -289,6 +289,11 @@ impl Call<'_> {
         &self.settings.options
     }
 
+    /// Returns whether what names other values is a miss while one of them is not there.
+    pub(crate) fn checks_references(&self) -> bool {
+        self.options().protocol(self.protocol).check_references
+    }
+
     /// Returns how many bytes the largest value of any protocol may have.
     pub(crate) fn max_value(&self) -> u64 {
         self.options().limits.max_value

@@ -27,7 +27,9 @@
 //!
 //! # Memory
 //! A request holds at most [`MEMORY_PER_REQUEST`] bytes of content, however large the content is; larger uploads go through
-//! unnamed temporary files.
+//! unnamed temporary files. Bazel's protocol takes more for some requests, of which there are few at a time: up to 1 MiB to
+//! compress an answer (32), up to the window of 8 MiB to decompress an upload (16), and results in both forms where they are
+//! converted from or to JSON (4).
 
 mod app;
 mod conditions;
@@ -60,6 +62,9 @@ pub use error::ServerError;
 pub use listen::{Listen, ParseListenError};
 pub use options::{Limits, ProtocolOptions, ServerOptions, Timeouts};
 pub use protocol::Protocol;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use protocol::fuzzing;
 pub use rights::{Anonymous, Right, Rights, Secret, Token};
 pub use server::{Drained, Server};
 pub use tls::{TlsError, TlsOptions};

@@ -80,11 +80,13 @@ pub struct ProtocolOptions {
     pub enabled: bool,
     /// Largest value in bytes, if less than [`Limits::max_value`].
     pub max_value: Option<u64>,
+    /// Whether what names other values is a miss while one of them is not there. Only [`Protocol::Bazel`] has such values.
+    pub check_references: bool,
 }
 
 impl Default for ProtocolOptions {
     fn default() -> Self {
-        Self { enabled: true, max_value: None }
+        Self { enabled: true, max_value: None, check_references: true }
     }
 }
 

@@ -51,6 +51,12 @@ impl Refusal {
         )
     }
 
+    /// An upload of which only some bytes came.
+    pub(crate) fn cut_off(received: u64) -> Self {
+        let message = format!("{received} bytes arrived, not as many as announced; nothing was stored");
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
     /// What a store could not do for a write.
     pub(crate) fn from_write(error: &Error) -> Self {
         match error {

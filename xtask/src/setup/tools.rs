@@ -98,6 +98,20 @@ pub(super) const TOOLS: &[Tool] = &[
         source: Source::Maven { version: "3.9.11" },
         needed_for: "tests of the server with Maven's build cache extension",
     },
+    // npm has it for others too, but no newer one, and what differs between systems is not what is tested.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    Tool {
+        name: "bazel-2.1.0",
+        probe: &[],
+        source: Source::Npm { packages: &["@bazel/bazel-linux_x64@2.1.0"], bin: "bazel" },
+        needed_for: "tests of the server with Bazel",
+    },
+    Tool {
+        name: "moon-2.5.5",
+        probe: &[],
+        source: Source::Npm { packages: &["@moonrepo/cli@2.5.5"], bin: "moon" },
+        needed_for: "tests of the server with moon",
+    },
     Tool {
         name: "cargo-deny",
         probe: &["cargo", "deny", "--version"],

@@ -13,6 +13,9 @@ mod sccache;
 mod turborepo;
 mod value;
 
+#[cfg(feature = "fuzzing")]
+pub use bazel::fuzzing;
+
 use axum::body::Body;
 use axum::response::Response;
 use http::{Method, StatusCode};

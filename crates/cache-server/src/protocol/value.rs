@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use axum::BoxError;
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use cache_core::{PutMode, PutOutcome};
 use http::header::{
     ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPECT,
@@ -35,12 +37,25 @@ const KEPT: [HeaderName; 6] = [
 
 /// Answers a GET or HEAD of the value called `name`, or a miss.
 pub(super) async fn get(call: &Call<'_>, name: &str) -> Result<Response, Refusal> {
+    let found = find(call, name).await?;
+    give(call, name, &found).await
+}
+
+/// Returns what is known of the value called `name`, or a miss.
+pub(super) async fn find(call: &Call<'_>, name: &str) -> Result<Found, Refusal> {
+    call.app.vault.find(&call.place(name)).await.ok_or_else(|| miss(call))
+}
+
+/// Counts a miss and returns it.
+pub(super) fn miss(call: &Call<'_>) -> Refusal {
+    add(&call.counters().misses, 1);
+    Refusal::miss()
+}
+
+/// Answers a GET or HEAD with a value, or with the part of it that the request wants.
+pub(super) async fn give(call: &Call<'_>, name: &str, found: &Found) -> Result<Response, Refusal> {
     let counters = call.counters();
-    let Some(found) = call.app.vault.find(&call.place(name)).await else {
-        add(&counters.misses, 1);
-        return Err(Refusal::miss());
-    };
-    let etag = etag(&found);
+    let etag = etag(found);
     let mut response = empty(StatusCode::OK);
     let headers = response.headers_mut();
     headers.insert(ETAG, etag.clone());
@@ -84,10 +99,8 @@ pub(super) async fn get(call: &Call<'_>, name: &str) -> Result<Response, Refusal
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     if call.parts.method != Method::HEAD {
-        let Some(content) = call.app.vault.open(&call.place(name), &found, range).await else {
-            add(&counters.misses, 1);
-            return Err(Refusal::miss());
-        };
+        let content = call.app.vault.open(&call.place(name), found, range).await;
+        let content = content.ok_or_else(|| miss(call))?;
         *response.body_mut() = Body::new(Outgoing::new(content, len));
         add(&counters.bytes_read, len);
     }
@@ -102,13 +115,17 @@ fn etag(found: &Found) -> HeaderValue {
 }
 
 /// Takes the body as the value called `name`, which has to be `expected`. With `If-None-Match: *` what is there stays.
-pub(super) async fn put(
+pub(super) async fn put<B>(
     call: &Call<'_>,
     name: &str,
-    body: &mut Body,
+    body: &mut B,
     expected: &Expected,
     facts: BTreeMap<String, String>,
-) -> Result<(), Refusal> {
+) -> Result<(), Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     let only_if_absent = matches(&call.parts.headers, &IF_NONE_MATCH, "*");
     let mode = if only_if_absent { PutMode::IfAbsent } else { PutMode::Overwrite };
     put_in_mode(call, name, body, expected, facts, mode).await
@@ -116,14 +133,18 @@ pub(super) async fn put(
 
 /// Takes the body as the value called `name`, which has to be `expected`. What is there already stays or goes as `mode` says;
 /// if it stays, the answer is 412.
-pub(super) async fn put_in_mode(
+pub(super) async fn put_in_mode<B>(
     call: &Call<'_>,
     name: &str,
-    body: &mut Body,
+    body: &mut B,
     expected: &Expected,
     facts: BTreeMap<String, String>,
     mode: PutMode,
-) -> Result<(), Refusal> {
+) -> Result<(), Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     call.may_write()?;
     let upload = call.app.vault.spool.receive(body, expected).await?;
     let len = upload.len;

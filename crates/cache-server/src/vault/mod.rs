@@ -22,7 +22,7 @@ use crate::{Limits, Protocol, Timeouts};
 use deadline::Deadline;
 
 pub(crate) use deadline::Troubles;
-pub(crate) use spool::{Content, Expected, Spool, Upload};
+pub(crate) use spool::{Content, Expected, Spool, Unreadable, Upload};
 
 /// Bytes of content that one request holds in memory: an upload's beginning, or as much of a longer one as is on its way to
 /// its file, with one piece from the network; or one piece of a download. The connection's own buffers come on top.
@@ -48,6 +48,13 @@ impl Place<'_> {
 
     fn kind(&self) -> String {
         format!("http-{}", self.protocol.name())
+    }
+
+    /// Returns whether an entry is of this place. A key that leads to somebody else's entry would be a wrong value.
+    fn is_of(&self, entry: &Entry) -> bool {
+        entry.meta.name == self.name
+            && entry.meta.namespace == *self.namespace
+            && entry.meta.kind == self.kind()
     }
 }
 
@@ -99,11 +106,7 @@ impl Vault {
     /// Returns what is known of the value at `place`, or nothing. A store in trouble has nothing.
     pub(crate) async fn find(&self, place: &Place<'_>) -> Option<Found> {
         let entry = self.or_miss(self.store.get(&place.key()).await, place)?;
-        // A key that leads to somebody else's entry would be a wrong value.
-        if entry.meta.name != place.name
-            || entry.meta.namespace != *place.namespace
-            || entry.meta.kind != place.kind()
-        {
+        if !place.is_of(&entry) {
             return None;
         }
         let created = SystemTime::UNIX_EPOCH + Duration::from_millis(entry.meta.created.as_millis());
@@ -118,6 +121,25 @@ impl Vault {
             }
             _ => None,
         }
+    }
+
+    /// Returns the lengths of the values at `places`, in their order, as far as they are there. They count as used.
+    pub(crate) async fn lengths(&self, places: &[Place<'_>]) -> Vec<Option<u64>> {
+        let keys: Vec<Key> = places.iter().map(Place::key).collect();
+        let entries = self.store.get_many(&keys).await.unwrap_or_else(|error| {
+            tracing::warn!(store = self.store.name(), %error, "a read failed and is answered as a miss");
+            Vec::new()
+        });
+        let length = |(place, entry): (&Place<'_>, Option<Entry>)| {
+            let entry = entry.filter(|entry| place.is_of(entry))?;
+            match entry.outputs.as_slice() {
+                [] => Some(entry.value.len() as u64),
+                [Output { kind: OutputKind::File { len, .. }, .. }] => Some(*len),
+                _ => None,
+            }
+        };
+        let entries = entries.into_iter().chain(std::iter::repeat(None));
+        places.iter().zip(entries).map(length).collect()
     }
 
     /// Returns the content of what was found, or the `range` of it; nothing if it is gone meanwhile.

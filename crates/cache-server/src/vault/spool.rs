@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use cache_core::{Digest, HashFunction, Hasher};
@@ -30,6 +31,11 @@ pub(crate) struct Expected {
     /// Most bytes that are taken.
     pub(crate) limit: u64,
 }
+
+/// Why the content of an upload cannot be read, though its bytes arrived.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreadable(pub(crate) &'static str);
 
 /// An upload that has arrived whole and is what it was announced as.
 #[derive(Debug)]
@@ -102,7 +108,11 @@ impl Spool {
     ///
     /// # Cancel safety
     /// Dropping the future gives up the upload and leaves nothing.
-    pub(crate) async fn receive(&self, body: &mut Body, expected: &Expected) -> Result<Upload, Refusal> {
+    pub(crate) async fn receive<B>(&self, body: &mut B, expected: &Expected) -> Result<Upload, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
         if expected.len.is_some_and(|len| len > expected.limit) {
             return Err(Refusal::too_large(expected.limit));
         }
@@ -118,6 +128,13 @@ impl Spool {
             if received > expected.limit {
                 return Err(Refusal::too_large(expected.limit));
             }
+            // Compressed ones can be longer than announced, by far.
+            if expected.len.is_some_and(|len| received > len) {
+                return Err(Refusal::new(
+                    StatusCode::BAD_REQUEST,
+                    "the upload is longer than announced; nothing was stored",
+                ));
+            }
             // Below the threshold nothing goes to a file; from there on, whole buffers do.
             if state.file.is_none() && state.buffer.len() + piece.len() <= MEMORY {
                 state.buffer.extend_from_slice(&piece);
@@ -130,8 +147,7 @@ impl Spool {
             }
         }
         if expected.len.is_some_and(|len| len != received) {
-            let message = format!("{received} bytes arrived, not as many as announced; nothing was stored");
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+            return Err(Refusal::cut_off(received));
         }
         if state.file.is_some() && !state.buffer.is_empty() {
             share.grow(state.buffer.len() as u64, limit)?;
@@ -157,20 +173,22 @@ impl Spool {
         }
     }
 
-    /// Reads a body to its end and keeps nothing of it. Ends early when more than `limit` bytes come, or none for too long.
+    /// Reads a body to its end and keeps nothing of it; returns how many bytes came. Ends early when more than `limit` bytes
+    /// come, or none for too long.
     ///
     /// # Cancel safety
     /// Dropping the future stops reading.
-    pub(crate) async fn discard(&self, body: &mut Body, limit: u64) {
+    pub(crate) async fn discard(&self, body: &mut Body, limit: u64) -> u64 {
         let (start, patience) = (Instant::now(), self.terms().patience);
         let mut received = 0;
         while received <= limit {
             let deadline = start + patience + Duration::from_secs(received / Timeouts::BODY_RATE);
             match next_piece(body, deadline).await {
                 Ok(Some(piece)) => received += piece.len() as u64,
-                Ok(None) | Err(_) => return,
+                Ok(None) | Err(_) => break,
             }
         }
+        received
     }
 
     /// Hashes the buffer and writes it to the file, off the runtime's own threads.
@@ -252,18 +270,21 @@ impl Receiving {
 }
 
 /// Returns the next bytes of a body, or nothing at its end.
-async fn next_piece(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, Refusal> {
+async fn next_piece<B>(body: &mut B, deadline: Instant) -> Result<Option<Bytes>, Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     loop {
         let frame = tokio::time::timeout_at(deadline, body.frame()).await.map_err(|_| {
             Refusal::new(StatusCode::REQUEST_TIMEOUT, "the upload came too slowly; nothing was stored")
         })?;
         match frame {
             None => return Ok(None),
-            Some(Err(_)) => {
-                return Err(Refusal::new(
-                    StatusCode::BAD_REQUEST,
-                    "the upload ended too early; nothing was stored",
-                ));
+            Some(Err(error)) => {
+                let unreadable = error.into().downcast::<Unreadable>();
+                let why = unreadable.map_or("the upload ended too early; nothing was stored", |it| it.0);
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
             }
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {

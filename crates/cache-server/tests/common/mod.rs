@@ -142,12 +142,38 @@ impl Client {
         if is_head || matches!(status, 100 | 204 | 304) {
             return Some(answer);
         }
+        if answer.header("transfer-encoding") == Some("chunked") {
+            answer.body = self.chunks().await?;
+            return Some(answer);
+        }
         let len: usize = answer.header("content-length").expect("every answer has a length").parse().unwrap();
         while self.buffer.len() < len {
             self.more().await?;
         }
         answer.body = self.buffer.drain(..len).collect();
         Some(answer)
+    }
+
+    async fn chunks(&mut self) -> Option<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let end = loop {
+                match self.buffer.windows(2).position(|two| two == b"\r\n") {
+                    Some(end) => break end,
+                    None => self.more().await?,
+                }
+            };
+            let line: Vec<u8> = self.buffer.drain(..end + 2).collect();
+            let len = usize::from_str_radix(std::str::from_utf8(&line[..end]).unwrap(), 16).unwrap();
+            while self.buffer.len() < len + 2 {
+                self.more().await?;
+            }
+            body.extend(self.buffer.drain(..len));
+            self.buffer.drain(..2);
+            if len == 0 {
+                return Some(body);
+            }
+        }
     }
 
     /// Returns whether the server has closed the connection, and nothing more came.
