@@ -24,10 +24,13 @@ pub(super) fn install(dir: &Path, version: &str) -> Result {
     let option = |name: &str, path: &Path| format!("-D{name}={}", path.display());
     let repository = option("maven.repo.local", &dir.join("repository"));
     let quietly = ["--batch-mode", "--quiet"];
+    fs::create_dir_all(dir).map_err(Stop::io("create", dir))?;
+    // Without a project, the plugin leaves a marker in the current directory.
     Step::new("mvn")
         .args(quietly)
         .args([&repository, UNPACK, &format!("-Dartifact=org.apache.maven:apache-maven:{version}:zip:bin")])
         .arg(option("outputDirectory", dir))
+        .dir(dir)
         .run()?;
     let project = dir.join("project");
     copy(Path::new(PROJECT), &project)?;
