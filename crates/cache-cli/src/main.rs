@@ -7,6 +7,8 @@ mod output;
 mod place;
 mod session;
 mod settings;
+#[cfg(feature = "server")]
+mod tokens;
 mod ui;
 mod verbs;
 

@@ -19,9 +19,14 @@ use crate::settings::{Id, Setting, TABLE, Value};
 
 pub(crate) use file::ConfigFile;
 pub(crate) use page::markdown;
+#[cfg(feature = "server")]
+pub(crate) use trust::{Content, read as read_trusted};
 
 /// The name of a project's file, below its root.
 pub(crate) const PROJECT_FILE: &str = ".vitte/config.toml";
+
+/// The name of the file with the tokens of the server, beside the user's own file.
+const TOKENS_FILE: &str = "tokens.json";
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +73,49 @@ impl Config {
         config.take_project(globals.config.as_deref(), trusting)?;
         config.take_user(trusting)?;
         Ok(config)
+    }
+
+    /// As [`load`](Self::load) for a server, which belongs to the machine and not to a project: the file is the one that is
+    /// named, or else the user's. A server whose file is not to be obeyed would not be the one that its owner wants.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and if somebody else could have written the file.
+    #[cfg(feature = "server")]
+    pub(crate) fn load_for_server(globals: &Globals, flags: Vec<(Id, Value)>) -> Result<Self> {
+        let mut config =
+            Self { values: vec![None; TABLE.len()], project: None, untrusted: None, warnings: Vec::new() };
+        config.take_environment(|name| std::env::var_os(name))?;
+        config.take_flags(globals);
+        for (id, value) in flags {
+            let value = match value {
+                Value::Path(path) => Value::Path(absolute(&path)?),
+                other => other,
+            };
+            config.values[id as usize] = Some((value, Origin::Flag(id.setting().flag.unwrap_or_default())));
+        }
+        let trusting = config.switch(Id::TrustConfig);
+        let Some(path) = Self::server_file(globals) else { return Ok(config) };
+        let text = config.read(&path, trusting, globals.config.is_some())?;
+        if let Some((path, why)) = &config.untrusted {
+            return Err(Failure::usage(format_args!(
+                "{} does not count because {why}; check it, then take it over with chown or chmod, or set \
+                 VITTE_CACHE_TRUST_CONFIG=1",
+                path.display()
+            )));
+        }
+        if let Some(text) = text {
+            config.take_file(&ConfigFile::parse(path, &text, file::Role::User).map_err(Failure::usage)?);
+        }
+        Ok(config)
+    }
+
+    /// Returns the file that a server is configured by, whether it is there or not.
+    #[cfg(feature = "server")]
+    pub(crate) fn server_file(globals: &Globals) -> Option<PathBuf> {
+        match &globals.config {
+            Some(path) => std::path::absolute(path).ok(),
+            None => dirs::user_config(),
+        }
     }
 
     fn take_environment(&mut self, env: impl Fn(&str) -> Option<OsString>) -> Result {
@@ -177,6 +225,9 @@ impl Config {
                 dirs::default_cache().map_or_else(|| "none".to_owned(), |dir| dir.display().to_string())
             }
             (None, Id::Session) => crate::session::current(self),
+            (None, Id::ServerTokens) => {
+                self.tokens_file().map_or_else(|| "none".to_owned(), |path| path.display().to_string())
+            }
             (None, _) => setting.default.to_owned(),
         }
     }
@@ -199,6 +250,15 @@ impl Config {
         match self.given(id)? {
             Value::Number(number) => Some(*number),
             _ => None,
+        }
+    }
+
+    /// Returns the words that were given; none if nothing was.
+    #[cfg(feature = "server")]
+    pub(crate) fn words(&self, id: Id) -> &[String] {
+        match self.given(id) {
+            Some(Value::List(words)) => words,
+            _ => &[],
         }
     }
 
@@ -229,6 +289,15 @@ impl Config {
         match self.given(id)? {
             Value::Path(path) => Some(path),
             _ => None,
+        }
+    }
+
+    /// Returns the file with the tokens of the server, unless there is to be none.
+    pub(crate) fn tokens_file(&self) -> Option<PathBuf> {
+        match self.given(Id::ServerTokens) {
+            Some(Value::Path(path)) => Some(path.clone()),
+            Some(_) => None,
+            None => dirs::user_config().map(|path| path.with_file_name(TOKENS_FILE)),
         }
     }
 

@@ -70,7 +70,7 @@ impl Check {
 
 pub(super) fn run(globals: &Globals, args: &DoctorArgs) -> Result<i32> {
     let (checks, painter) = match Context::load(globals) {
-        Ok(context) => (examine(&context), context.color.stdout()),
+        Ok(context) => (examine(&context, globals), context.color.stdout()),
         Err(failure) => {
             let remedy = "correct it; until then no verb works";
             (vec![Check::fail("configuration", failure.message(), remedy)], Color::Auto.stdout())
@@ -88,9 +88,10 @@ pub(super) fn run(globals: &Globals, args: &DoctorArgs) -> Result<i32> {
     Ok(if checks.iter().any(|check| check.verdict == Verdict::Fail) { FAILED } else { 0 })
 }
 
-fn examine(context: &Context) -> Vec<Check> {
+fn examine(context: &Context, globals: &Globals) -> Vec<Check> {
     let mut checks = configuration(context);
     checks.push(variables());
+    checks.extend(server(globals));
     checks.push(other_caches());
     let dir = match context.config.dir() {
         Ok(dir) => dir,
@@ -154,15 +155,29 @@ fn variables() -> Check {
     let known = |name: &str| OWN.contains(&name) || TABLE.iter().any(|setting| setting.env == name);
     let mut unknown: Vec<String> = env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
-        .filter(|name| name.starts_with("VITTE_CACHE") && !known(name))
+        .filter(|name| (name.starts_with("VITTE_CACHE") || name.starts_with("VITTE_SERVER")) && !known(name))
         .collect();
     unknown.sort();
     if unknown.is_empty() {
-        Check::ok("environment", "every VITTE_CACHE variable that is set is known")
+        Check::ok("environment", "every VITTE_CACHE and VITTE_SERVER variable that is set is known")
     } else {
         let found = format!("{} means nothing to this program", unknown.join(", "));
         Check::warn("environment", found, "correct the name; `vitte-cache config` lists the settings")
     }
+}
+
+/// Looks at what `serve` would be told, if anybody has prepared anything for it.
+#[cfg(feature = "server")]
+fn server(globals: &Globals) -> Option<Check> {
+    match super::serve::prepared(globals)? {
+        Ok(found) => Some(Check::ok("server", found)),
+        Err(failure) => Some(Check::fail("server", failure.message(), "until then `serve` does not start")),
+    }
+}
+
+#[cfg(not(feature = "server"))]
+fn server(_: &Globals) -> Option<Check> {
+    None
 }
 
 /// Looks for other caches around the same compilers: then everything is stored twice, and a miss here may be a hit there.

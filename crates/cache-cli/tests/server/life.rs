@@ -1,0 +1,109 @@
+//! From the start to the end.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+use rustix::process::Signal;
+
+use crate::support::{Place, answer, head};
+
+#[test]
+fn a_port_and_a_directory_are_enough() {
+    let place = Place::new();
+    let mut server = place.serve("");
+    assert!(server.address().ip().is_loopback());
+    assert!((200..300).contains(&server.put("/kv/greeting", None, b"hello")));
+    assert_eq!(server.get("/kv/greeting", None), (200, b"hello".to_vec()));
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().code(), Some(0));
+    assert!(server.log.contains("\"access\":\"everybody reads and writes\""), "{}", server.log);
+}
+
+#[test]
+fn what_is_under_way_at_the_end_is_finished() {
+    let place = Place::new();
+    let mut server = place.serve("");
+    let mut upload = server.connect();
+    upload.write_all(head("PUT", "/kv/late", None, 8).as_bytes()).unwrap();
+    upload.write_all(b"half").unwrap();
+    // Another request proves that the first one has arrived: connections are accepted in their order.
+    assert_eq!(server.get("/kv/none", None).0, 404);
+    server.signal(Signal::TERM);
+    server.wait_for("\"message\":\"stopping");
+    upload.write_all(b"more").unwrap();
+    assert!((200..300).contains(&answer(upload).0));
+    assert_eq!(server.end().code(), Some(0));
+    assert!(server.log.contains("\"cut_off\":0"), "{}", server.log);
+    let again = place.serve("");
+    assert_eq!(again.get("/kv/late", None), (200, b"halfmore".to_vec()));
+}
+
+#[test]
+fn what_does_not_end_in_time_is_cut_off_and_that_is_no_failure() {
+    let place = Place::new();
+    let mut server = place.serve("--drain-timeout 10ms");
+    let mut upload = server.connect();
+    upload.write_all(head("PUT", "/kv/never", None, 8).as_bytes()).unwrap();
+    assert_eq!(server.get("/kv/none", None).0, 404);
+    server.signal(Signal::INT);
+    assert_eq!(server.end().code(), Some(0));
+    assert!(server.log.contains("\"cut_off\":1"), "{}", server.log);
+}
+
+#[test]
+fn the_second_signal_ends_it_at_once() {
+    let place = Place::new();
+    let mut server = place.serve("--drain-timeout 1h");
+    let mut upload = server.connect();
+    upload.write_all(head("PUT", "/kv/never", None, 8).as_bytes()).unwrap();
+    assert_eq!(server.get("/kv/none", None).0, 404);
+    server.signal(Signal::TERM);
+    server.wait_for("\"message\":\"stopping");
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().code(), Some(143));
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_kill() {
+    let place = Place::new();
+    let server = place.serve("");
+    let large = vec![7; 3 << 20];
+    for number in 0..20 {
+        assert!((200..300).contains(&server.put(
+            &format!("/kv/{number}"),
+            None,
+            number.to_string().as_bytes()
+        )));
+    }
+    assert!((200..300).contains(&server.put("/kv/large", None, &large)));
+    // Dropping it kills it.
+    drop(server);
+    let server = place.serve("");
+    for number in 0..20 {
+        assert_eq!(server.get(&format!("/kv/{number}"), None), (200, number.to_string().into_bytes()));
+    }
+    assert_eq!(server.get("/kv/large", None), (200, large));
+}
+
+#[test]
+fn it_listens_at_several_places() {
+    let place = Place::new();
+    let socket = place.path("http.sock");
+    let server = place.serve(&format!("--listen 127.0.0.1 --listen unix:{} --memory none", socket.display()));
+    assert!((200..300).contains(&server.put("/kv/a", None, b"same")));
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    stream.write_all(head("GET", "/kv/a", None, 0).as_bytes()).unwrap();
+    assert_eq!(answer(stream), (200, b"same".to_vec()));
+}
+
+#[test]
+fn limits_and_protocols_are_settings() {
+    let place = Place::new();
+    let config =
+        place.write("server.toml", "[server]\ndisable = ['sccache']\nmax_value = ['1MB', 'kv=4B']\n");
+    let server = place.serve(&format!("--config {}", config.display()));
+    assert_eq!(server.put("/kv/five", None, b"12345"), 413);
+    assert!((200..300).contains(&server.put("/kv/four", None, b"1234")));
+    assert!((200..300).contains(&server.put(&format!("/ccache/{}", "a".repeat(40)), None, b"12345")));
+    assert_eq!(server.put("/sccache/a/b/c/abc", None, b"1"), 404);
+}
