@@ -9,14 +9,14 @@ use crate::settings::{Id, Value};
 /// Serve the cache to build tools on other machines, over HTTP
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Examples:
-  vitte-cache serve --port 8080 --dir /data/cache         for this machine
-  vitte-cache token create ci --read-write                a secret for CI
-  vitte-cache serve --listen 0.0.0.0 --dir /data/cache    for everybody with a token
+  vitte-cache serve --port 8080 --dir /data/cache       for this machine
+  vitte-cache token create ci --read-write              a secret for CI
+  vitte-cache serve --listen 0.0.0.0 --dir /data/cache  for all who have a token
 
 Everything can be set in the table [server] of the user's configuration file, or
 of the file that --config names, and by variables such as VITTE_SERVER_PORT. The
-file of a project is not read. SIGHUP or a changed file reloads the settings,
-the tokens and the certificate; SIGTERM lets requests under way end, and stops.")]
+file of a project is not read. SIGHUP or a changed file reloads the settings, the
+tokens and the certificate; SIGTERM lets requests under way end, and stops.")]
 pub(crate) struct ServeArgs {
     /// Port to listen on; 0 takes a free one [default: 8080]
     #[arg(long, value_name = "PORT", value_parser = of(Id::ServerPort))]
@@ -120,7 +120,7 @@ pub(crate) enum TokenAction {
     #[command(after_help = "Example:
   vitte-cache token create ci --read-write --namespace team-a
 
-Without --namespace it is good for all namespaces. The secret is shown this once;
+Without --namespace it is good for all namespaces. The secret is shown once, and
 only its hash is kept. Clients send it as a Bearer token, or as the password of
 Basic with any user name.")]
     Create {

@@ -34,6 +34,7 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs) -> Result {
         return check(&plan);
     }
     let log = Log::start(&plan.config)?;
+    allow_many_files();
     // Nothing before this line needs a runtime, and no other verb does.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("serve").build();
     let runtime = runtime.map_err(|error| {
@@ -44,6 +45,25 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs) -> Result {
     log.finish();
     result
 }
+
+/// Lets this process have as many files open as it may: each connection is one, and shells allow few unless asked.
+#[cfg(unix)]
+fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    /// What macOS takes where it claims to take any number.
+    const ALWAYS_TAKEN: u64 = 10_240;
+    let mut limit = getrlimit(Resource::Nofile);
+    let before = limit.current;
+    limit.current = limit.maximum;
+    if setrlimit(Resource::Nofile, limit).is_err() && before.is_some_and(|before| before < ALWAYS_TAKEN) {
+        limit.current = Some(ALWAYS_TAKEN);
+        // With the old limit it serves fewer at a time, and says so when it has to.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+}
+
+#[cfg(not(unix))]
+fn allow_many_files() {}
 
 /// Says what would be served.
 fn check(plan: &Plan) -> Result {
