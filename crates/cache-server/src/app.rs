@@ -15,10 +15,13 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use tracing::Instrument as _;
 
 use crate::counters::{Counters, Totals, add};
-use crate::gate::{Gate, Held};
+use crate::framing;
+use crate::gate::Gate;
 use crate::health;
+use crate::record::Record;
 use crate::reply::Refusal;
 use crate::rights::{Grant, Right, Throttle};
 use crate::settings::{Current, Settings};
@@ -116,7 +119,9 @@ impl App {
         parts: &Parts,
         peer: IpAddr,
         body: &mut Body,
+        record: &mut Record,
     ) -> Result<Response, Refusal> {
+        framing::check(parts)?;
         let mut target = Target::parse(parts.uri.path())?;
         let namespace = take_namespace(&mut target)?;
         if let Some(response) = health::answer(self, parts, &target, || self.admit(settings, parts, peer)) {
@@ -125,6 +130,7 @@ impl App {
         let Some((protocol, path)) = Protocol::of(&target) else {
             return Err(Refusal::new(StatusCode::NOT_FOUND, "no protocol has this path"));
         };
+        record.protocol = Some(protocol);
         if !settings.options.protocol(protocol).enabled {
             return Err(Refusal::new(StatusCode::NOT_FOUND, "this protocol is switched off here"));
         }
@@ -134,6 +140,7 @@ impl App {
         };
         let grant = self.admit(settings, parts, peer).map_err(refused)?;
         let namespace = grant.namespace(namespace).map_err(refused)?;
+        record.namespace = Some(namespace.clone());
         let call = Call { app: self, parts, target: &target, settings, protocol, namespace, grant };
         protocol.answer(&call, path, body).await.map_err(refused)
     }
@@ -157,44 +164,31 @@ async fn answer(
     Extension(Peer(peer)): Extension<Peer>,
     request: Request<Body>,
 ) -> Response {
-    let (started, id) = (Instant::now(), app.request_id());
     let (parts, mut body) = request.into_parts();
+    let mut record = Record::new(Arc::clone(&app), app.request_id(), peer, &parts);
     let settings = app.settings();
     add(&app.totals.requests, 1);
     // Whether the server lives must be known most of all when it is busy.
-    let permit = if health::is_path(parts.uri.path()) {
-        None
-    } else {
-        Some(app.gate.enter(settings.options.timeouts.turn).await)
-    };
-    let mut response = match permit {
-        Some(None) => {
+    if !health::is_path(parts.uri.path()) {
+        record.slot = app.gate.enter(settings.options.timeouts.turn).await;
+        if record.slot.is_none() {
             add(&app.totals.shed, 1);
             let message = "the server has too much to do";
-            Refusal::later(StatusCode::SERVICE_UNAVAILABLE, message, RETRY).into_response()
+            let refusal = Refusal::later(StatusCode::SERVICE_UNAVAILABLE, message, RETRY);
+            return finish(record, &parts, body, refusal.into_response()).await;
         }
-        _ => app.dispatch(&settings, &parts, peer, &mut body).await.unwrap_or_else(Refusal::into_response),
-    };
-    drain(&parts, body).await;
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    }
+    let span = record.span();
+    let answer = app.dispatch(&settings, &parts, peer, &mut body, &mut record).instrument(span).await;
+    finish(record, &parts, body, answer.unwrap_or_else(Refusal::into_response)).await
+}
+
+async fn finish(record: Record, parts: &Parts, body: Body, mut response: Response) -> Response {
+    drain(parts, body).await;
+    if let Ok(value) = HeaderValue::from_str(record.id()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    tracing::info!(
-        target: "vitte_cache::access",
-        id,
-        %peer,
-        method = %parts.method,
-        path = parts.uri.path(),
-        status = response.status().as_u16(),
-        micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-    );
-    match permit {
-        // A download runs until its last byte is sent.
-        Some(Some(slot)) if !response.body().is_end_stream() => {
-            response.map(|body| Body::new(Held { body, _slot: slot }))
-        }
-        _ => response,
-    }
+    record.follow(response)
 }
 
 /// Reads what is left of a body, within limits. Who asked whether to send it has not sent it.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,10 +15,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use crate::ServerOptions;
 use crate::app::{App, Peer};
+use crate::counters::add;
 use crate::idle::Idle;
 use crate::listen::Stream;
 use crate::slots::Slot;
@@ -35,6 +39,10 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const SEND_BUFFER: usize = 256 << 10;
 /// Streams that a client may open and reset before it is cut off ("rapid reset").
 const MAX_RESETS: usize = 64;
+
+/// What somebody reads who speaks HTTP where HTTPS is spoken.
+const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 55\r\nConnection: close\r\n\r\n\
+    this port speaks TLS: the address begins with https://\n";
 
 /// Returns how connections are served.
 pub(crate) fn builder(options: &ServerOptions) -> Builder<TokioExecutor> {
@@ -74,6 +82,7 @@ impl Connection {
     pub(crate) async fn serve(mut self, stream: Stream) {
         let app = Arc::clone(&self.app);
         app.totals.connections.fetch_add(1, Ordering::Relaxed);
+        add(&app.totals.accepted, 1);
         let _open = Open(&app);
         let settings = app.settings();
         let timeouts = settings.options.timeouts;
@@ -85,16 +94,19 @@ impl Connection {
             }
             Some(tls) => {
                 let shaken = tokio::select! {
-                    shaken = tokio::time::timeout(timeouts.header, tls.accept(stream)) => shaken,
+                    shaken = tokio::time::timeout(timeouts.header, shake_hands(tls, stream)) => shaken,
                     _ = self.stop.changed() => return,
                 };
+                let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 match shaken {
-                    Ok(Ok(stream)) => {
+                    Ok(stream) => {
                         let stream = Idle::new(stream, timeouts.header, timeouts.idle);
                         self.talk(stream, &settings.builder).await
                     }
-                    Ok(Err(error)) => Err(error.into()),
-                    Err(_) => Err("the TLS handshake took too long".into()),
+                    Err(error) => {
+                        add(&app.totals.handshakes_failed, 1);
+                        Err(error.into())
+                    }
                 }
             }
         };
@@ -132,6 +144,16 @@ impl Connection {
             }
         }
     }
+}
+
+/// Begins TLS. Who begins without it is told so.
+async fn shake_hands(tls: &TlsAcceptor, stream: Stream) -> io::Result<TlsStream<Stream>> {
+    if stream.first_byte().await?.is_some_and(|byte| byte.is_ascii_uppercase()) {
+        // Whether it arrives is the client's luck: it is closed in any case.
+        let _ = stream.try_write(PLAIN);
+        return Err(io::Error::other("it began in clear text where TLS is spoken"));
+    }
+    tls.accept(stream).await
 }
 
 /// Counts a connection as open until it is dropped.

@@ -1,12 +1,6 @@
 //! How many requests run at a time.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
-
-use axum::body::Body;
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 
 use crate::slots::{Slot, Slots};
 
@@ -45,33 +39,6 @@ impl Gate {
     /// Returns how many run.
     pub(crate) fn running(&self) -> usize {
         self.running.taken()
-    }
-}
-
-/// A body that holds its request's place among the running until it is sent.
-#[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) body: Body,
-    pub(crate) _slot: Slot,
-}
-
-impl http_body::Body for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::Protocol;
 use crate::app::App;
-use crate::counters::Count;
+use crate::counters::{Count, Sums};
+use crate::metrics;
 use crate::reply::{Refusal, with_content};
 use crate::rights::Grant;
 use crate::target::Target;
@@ -32,17 +33,16 @@ struct Details<'a> {
     store_failures: u64,
     store_timeouts: u64,
     uptime_seconds: u64,
-    connections: usize,
-    requests: u64,
+    #[serde(flatten)]
+    sums: Sums,
     requests_running: usize,
-    requests_shed: u64,
     spool_bytes: u64,
     protocols: BTreeMap<&'static str, Count>,
 }
 
 /// Returns whether a path as it was sent is one that is answered however busy the server is.
 pub(crate) fn is_path(path: &str) -> bool {
-    matches!(path, "/livez" | "/readyz" | "/status")
+    matches!(path, "/livez" | "/readyz" | "/status" | "/metrics")
 }
 
 /// Answers requests to the server itself; nothing if `target` is none.
@@ -59,6 +59,10 @@ pub(crate) fn answer(
         "readyz" if ready => with_content(StatusCode::OK, "text/plain", "ready\n".to_owned()),
         "readyz" => with_content(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".to_owned()),
         "status" => status(app, ready, admit().is_ok()),
+        "metrics" => match admit() {
+            Ok(_) => metrics::answer(app),
+            Err(refusal) => return Some(Err(refusal)),
+        },
         _ => return None,
     };
     Some(match parts.method {
@@ -74,10 +78,8 @@ fn status(app: &App, ready: bool, details: bool) -> Response {
         store_failures: app.vault.troubles().failures.load(Ordering::Relaxed),
         store_timeouts: app.vault.troubles().timeouts.load(Ordering::Relaxed),
         uptime_seconds: app.started.elapsed().as_secs(),
-        connections: totals.connections.load(Ordering::Relaxed),
-        requests: totals.requests.load(Ordering::Relaxed),
+        sums: totals.sums(),
         requests_running: app.gate.running(),
-        requests_shed: totals.shed.load(Ordering::Relaxed),
         spool_bytes: app.vault.spool.used(),
         protocols: Protocol::ALL.into_iter().map(|it| (it.name(), totals.of(it).count())).collect(),
     });

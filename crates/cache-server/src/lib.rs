@@ -12,9 +12,14 @@
 //! | `/ccache/…` | ccache, in its three layouts |
 //! | `/sccache/…` | sccache over WebDAV |
 //! | `[/<instance>]/ac/<64 hex>`, `[/<instance>]/cas/<64 hex>` | Bazel over HTTP |
-//! | `/livez`, `/readyz`, `/status` | the server itself |
+//! | `/livez`, `/readyz`, `/status`, `/metrics` | the server itself |
 //!
 //! All of them are also there below `/ns/<namespace>/`, which keeps them apart from those of other namespaces.
+//!
+//! # Logs and traces
+//! Everything goes through `tracing`. Each request is an event of the target `vitte_cache::access` when its answer is sent, and a
+//! span of the target `vitte_cache::request` that lasts as long as it does and holds what happens meanwhile: a subscriber can
+//! export it. Both have the request's id, method, protocol, namespace, status, bytes and duration, neither has credentials.
 //!
 //! # Memory
 //! A request holds at most [`MEMORY_PER_REQUEST`] bytes of content, however large the content is; larger uploads go through
@@ -26,13 +31,17 @@ mod connection;
 mod control;
 mod counters;
 mod error;
+mod framing;
 mod gate;
 mod health;
+mod histogram;
 mod idle;
 mod listen;
+mod metrics;
 mod options;
 mod outgoing;
 mod protocol;
+mod record;
 mod reply;
 mod rights;
 mod server;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::app::{App, Peer};
 use crate::connection::Connection;
+use crate::counters::add;
 use crate::listen::{Listeners, Stream};
 use crate::settings::Settings;
 use crate::vault::{Spool, Vault};
@@ -94,7 +95,10 @@ impl Server {
                 accepted = listeners.accept() => match accepted {
                     Err(error) => pause(&error).await,
                     Ok((stream, peer)) => match app.connections.try_enter() {
-                        None => turn_away(&stream),
+                        None => {
+                            add(&app.totals.turned_away, 1);
+                            turn_away(&stream);
+                        }
                         Some(slot) => {
                             let connection = Connection {
                                 peer: Peer(peer),

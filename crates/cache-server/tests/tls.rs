@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -75,12 +77,12 @@ async fn both_versions_of_http_are_agreed_on_in_the_handshake() {
             assert!(ask(&mut stream, "/livez").await.unwrap().starts_with("HTTP/1.1 200"));
         }
     }
-    // Without TLS there is no answer, and nothing of the request is done.
+    // Who begins without TLS is told so, and nothing of the request is done.
     let mut plain = server.connect().await;
     plain.send(b"PUT /kv/x HTTP/1.1\r\nHost: c\r\nContent-Length: 1\r\n\r\nx").await;
-    let mut sent = Vec::new();
-    let _ = plain.stream.read_to_end(&mut sent).await;
-    assert!(!sent.starts_with(b"HTTP/1.1 2"));
+    let answer = plain.answer(false).await.unwrap();
+    assert_eq!((answer.status, answer.text().contains("https://")), (400, true));
+    assert!(plain.is_closed().await);
     let mut stream = connect(&server, &client(&authority, None, &[])).await.unwrap();
     assert!(ask(&mut stream, "/kv/x").await.unwrap().starts_with("HTTP/1.1 404"));
     // Nor is one whose authority is not known.
@@ -182,6 +184,37 @@ async fn new_certificates_are_taken_over_and_bad_ones_are_not() {
     authority.sign(dir.path(), "server");
     let _ = server.control.reload(with(old.options())).unwrap();
     assert_ne!(shown(&server, &client).await, second);
+}
+
+#[tokio::test]
+async fn no_connection_fails_while_certificates_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new(dir.path(), "authority");
+    let server = start_with(with(authority.sign(dir.path(), "server").options()), memory()).await;
+    let client = client(&authority, None, &[]);
+    let (mut seen, mut clients, mut done) = (BTreeSet::new(), JoinSet::new(), Vec::new());
+    for turn in 0..40 {
+        let (client, address) = (client.clone(), server.address);
+        clients.spawn(async move {
+            let stream = TcpStream::connect(address).await?;
+            let mut stream = client.connect(ServerName::try_from("localhost").unwrap(), stream).await?;
+            let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+            io::Result::Ok((ask(&mut stream, "/livez").await?, shown))
+        });
+        if turn % 4 == 0 {
+            authority.sign(dir.path(), "server");
+            server.control.reload_certificates().unwrap();
+            done.push(clients.join_next().await.unwrap());
+        }
+    }
+    done.append(&mut clients.join_all().await.into_iter().map(Ok).collect());
+    for done in done {
+        let (answer, shown) = done.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        seen.insert(shown);
+    }
+    // The first to be done saw an early one, the last to begin saw the last.
+    assert!(seen.len() > 1);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -100,12 +100,28 @@ impl Listener {
             Self::Unix(file) => file
                 .listener()
                 .poll_accept(cx)
-                .map_ok(|(stream, _)| (Stream::Unix(stream), Ipv4Addr::LOCALHOST.into())),
+                .map_ok(|(stream, _)| (Stream::Unix(stream), std::net::Ipv4Addr::LOCALHOST.into())),
         }
     }
 }
 
 impl Stream {
+    /// Waits for the first byte and returns it, and leaves it to be read; nothing at the end, and for Unix sockets.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(crate) async fn first_byte(&self) -> io::Result<Option<u8>> {
+        match self {
+            Self::Tcp(stream) => {
+                let mut first = [0];
+                let len = stream.peek(&mut first).await?;
+                Ok((len > 0).then_some(first[0]))
+            }
+            #[cfg(unix)]
+            Self::Unix(_) => Ok(None),
+        }
+    }
+
     /// Sends what can be sent without waiting, or nothing.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {

@@ -51,7 +51,10 @@ pub(crate) async fn start_with(options: ServerOptions, store: Arc<dyn Store>) ->
 
 impl Running {
     pub(crate) async fn connect(&self) -> Client {
-        Client { stream: TcpStream::connect(self.address).await.unwrap(), buffer: Vec::new() }
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        // A header and a body are sent one after the other, and neither has to wait.
+        stream.set_nodelay(true).unwrap();
+        Client { stream, buffer: Vec::new() }
     }
 
     /// Sends one request on a connection of its own.
