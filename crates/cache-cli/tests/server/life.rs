@@ -1,7 +1,8 @@
 //! From the start to the end.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 
 use rustix::process::Signal;
 
@@ -106,4 +107,20 @@ fn limits_and_protocols_are_settings() {
     assert!((200..300).contains(&server.put("/kv/four", None, b"1234")));
     assert!((200..300).contains(&server.put(&format!("/ccache/{}", "a".repeat(40)), None, b"12345")));
     assert_eq!(server.put("/sccache/a/b/c/abc", None, b"1"), 404);
+}
+
+#[test]
+fn people_get_lines_with_colours_where_they_want_them() {
+    let place = Place::new();
+    for (color, painted) in [("always", true), ("never", false)] {
+        let mut command = place.command(["serve", "--port", "0", "--color", color]);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = String::new();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        log.read_line(&mut first).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(first.contains("serving http://127.0.0.1:"), "{first}");
+        assert_eq!(first.contains("\u{1b}["), painted, "{first}");
+    }
 }
