@@ -36,6 +36,7 @@ pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<i32> {
         store: place.store.as_ref(),
         trouble: place.trouble,
         signing: place.signing,
+        remote: None,
         id: session::current(&context.config),
         ui: &terminal,
     };

@@ -195,6 +195,7 @@ mod tests {
             session: String::new(),
             signer: None,
             differing: None,
+            remote: None,
             not_stored: None,
         }
     }
