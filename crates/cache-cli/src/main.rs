@@ -5,6 +5,7 @@ mod config;
 mod failure;
 mod output;
 mod place;
+mod remote;
 mod session;
 mod settings;
 mod ui;

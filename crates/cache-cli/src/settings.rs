@@ -1,5 +1,7 @@
 //! Every setting, once: the configuration files, the environment, `config` and the page of the manual read this table.
 
+mod remote;
+
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,13 +33,22 @@ pub(crate) enum Id {
     SigningKeyFile,
     Unsigned,
     TrustConfig,
+    RemoteUrl,
+    RemoteToken,
+    RemoteTrusted,
+    RemoteBackend,
+    RemoteMode,
+    RemoteTimeout,
+    RemoteRetryCount,
+    RemoteCompression,
+    RemoteUploadWait,
 }
 
 /// One setting.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
     pub(crate) id: Id,
-    /// Its key in a configuration file, and its name in messages.
+    /// Its key in a configuration file, and its name in messages. What is before a dot is the name of its table.
     pub(crate) key: &'static str,
     /// Its environment variable.
     pub(crate) env: &'static str,
@@ -80,6 +91,12 @@ pub(crate) enum Kind {
     /// A number of days from 1; or `none`.
     Days,
     Percent,
+    /// How often something is repeated, from 0 to 10.
+    Repeats,
+    /// The address of a server.
+    Url,
+    /// What is shown nowhere, unless it only names the variable that holds it.
+    Secret,
     /// A time; `none` if the flag is set.
     Duration {
         none: bool,
@@ -100,7 +117,20 @@ pub(crate) enum Value {
 }
 
 /// All settings.
-pub(crate) const TABLE: &[Setting] = &[
+pub(crate) const TABLE: &[Setting] = &join::<{ COMMON.len() + remote::TABLE.len() }>(COMMON, remote::TABLE);
+
+const fn join<const N: usize>(first: &[Setting], second: &[Setting]) -> [Setting; N] {
+    let mut all = [first[0]; N];
+    let mut index = 0;
+    while index < N {
+        all[index] = if index < first.len() { first[index] } else { second[index - first.len()] };
+        index += 1;
+    }
+    all
+}
+
+/// Those that are in no table of a configuration file.
+const COMMON: &[Setting] = &[
     Setting {
         id: Id::Dir,
         key: "dir",
@@ -354,10 +384,12 @@ impl Kind {
             },
             Self::Count | Self::Days => number(1, u64::MAX),
             Self::Percent => number(1, 100),
+            Self::Repeats => number(0, 10),
+            Self::Url => remote::parse_url(text).map(Value::Text),
             Self::Duration { .. } => human::parse_duration(text).map(Value::Duration).map_err(|_| wrong()),
             Self::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Self::Choice(_) => Err(wrong()),
-            Self::Text => Ok(Value::Text(text.to_owned())),
+            Self::Text | Self::Secret => Ok(Value::Text(text.to_owned())),
         }
     }
 
@@ -387,6 +419,9 @@ impl Kind {
             Self::Count => "a number from 1".to_owned(),
             Self::Days => "a number of days from 1".to_owned(),
             Self::Percent => "a percentage from 1 to 100".to_owned(),
+            Self::Repeats => "a number from 0 to 10".to_owned(),
+            Self::Url => "an address such as https://cache.example.com/kv/team".to_owned(),
+            Self::Secret => "`${NAME}` for what the variable NAME has, or the secret itself".to_owned(),
             Self::Duration { .. } => "a duration such as 90s, 10m or 7d".to_owned(),
             Self::Choice(choices) => match choices.split_last() {
                 Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
@@ -409,6 +444,7 @@ impl Kind {
             (Self::Size { .. }, Value::Number(bytes)) => human::size(*bytes),
             (_, Value::Number(number)) => number.to_string(),
             (_, Value::Duration(duration)) => exact(*duration),
+            (Self::Secret, Value::Text(text)) => remote::masked(text),
             (_, Value::Text(text)) => text.clone(),
         }
     }
@@ -434,7 +470,10 @@ mod tests {
     fn the_table_is_in_order_and_follows_its_own_rules() {
         for (index, setting) in TABLE.iter().enumerate() {
             assert_eq!(setting.id as usize, index, "{}", setting.key);
-            let pattern = format!("VITTE_CACHE_{}", setting.key.to_uppercase());
+            let pattern = match setting.key.split_once('.') {
+                None => format!("VITTE_CACHE_{}", setting.key.to_uppercase()),
+                Some((table, key)) => format!("VITTE_{}_{key}", table.replace('-', "_")).to_uppercase(),
+            };
             assert!(setting.env == pattern || setting.env == "VITTE_CACHE", "{}", setting.env);
             assert!(setting.doc.ends_with('.'), "{}", setting.key);
         }

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::failure::{Failure, REFUSED, Result};
 use crate::settings::Id;
 use crate::ui::Terminal;
-use crate::{output, place, session};
+use crate::{output, place, remote, session};
 
 pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<i32> {
     let refused = |failure: Failure| failure.with_code(REFUSED);
@@ -30,13 +30,21 @@ pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<i32> {
         );
         spec.mode = Mode::ReadOnly;
     }
+    // What a remote cache has comes by way of the local one.
+    let shared = place.store.as_ref().filter(|_| !place.read_only);
+    let remote = shared.and_then(|store| {
+        remote::for_run(&context.config, args.remote.as_deref(), store).unwrap_or_else(|warning| {
+            warnings.push(warning);
+            None
+        })
+    });
     let status = status(&context.config, args);
     let terminal = Terminal::new(args.quiet || status == StatusWhen::Never, spec.mode.writes());
     let session = Session {
         store: place.store.as_ref(),
         trouble: place.trouble,
         signing: place.signing,
-        remote: None,
+        remote: remote.as_deref(),
         id: session::current(&context.config),
         ui: &terminal,
     };
