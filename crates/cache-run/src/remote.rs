@@ -45,8 +45,8 @@ pub struct Finish {
     pub uploaded: u64,
     /// What did not, and is left to the next run.
     pub left: u64,
-    /// Why it was not used, if that was told by an earlier run.
-    pub resting: Option<String>,
+    /// Why it was not used, or something not sent, where that is no news or was to be expected.
+    pub trouble: Option<String>,
     /// What the user should know, each in one sentence.
     pub warnings: Vec<String>,
 }
@@ -65,7 +65,7 @@ pub struct Traffic {
     pub uploaded: u64,
     /// Entries that are still to be sent.
     pub left: u64,
-    /// Why it was not used, if it was not.
+    /// Why it was not used, or something not sent.
     pub trouble: Option<String>,
 }
 
@@ -83,7 +83,7 @@ pub enum Seen {
 
 impl Traffic {
     /// Returns what is worth a word in the status line.
-    pub(crate) fn facts(&self) -> Vec<String> {
+    pub fn facts(&self) -> Vec<String> {
         let mut facts = Vec::new();
         if self.hit {
             facts.push("from the remote cache".to_owned());
@@ -96,7 +96,7 @@ impl Traffic {
         if self.left > 0 {
             facts.push("the next run goes on uploading".to_owned());
         }
-        facts.extend(self.trouble.as_ref().map(|why| format!("remote cache not used: {why}")));
+        facts.extend(self.trouble.clone());
         facts
     }
 }

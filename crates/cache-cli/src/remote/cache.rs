@@ -10,7 +10,6 @@ use cache_fs::FsStore;
 use cache_run::remote::{Finish, Looked, Remote};
 
 use super::bring::{self, Failed};
-use super::events::Seen;
 use super::live::Live;
 use super::rest::Rest;
 use super::target::Target;
@@ -69,7 +68,7 @@ impl RemoteCache {
     fn live(&self) -> Option<&Live> {
         let connect = || {
             let journal = self.writes().then(|| self.side.clone());
-            match Live::new(&self.target, &self.store, journal) {
+            match Live::new(&self.target, &self.store, journal, self.resting.is_some()) {
                 Ok(live) => Some(live),
                 Err(why) => {
                     self.warn(format!("the remote cache is not used: {why}"));
@@ -103,6 +102,9 @@ impl RemoteCache {
         if !std::mem::replace(&mut self.trouble().down, true) {
             self.rest.failed(why);
         }
+        if let Some(Some(live)) = self.live.get() {
+            live.gate.shut();
+        }
     }
 
     /// Returns whether earlier runs left something to send.
@@ -111,14 +113,18 @@ impl RemoteCache {
         files.flatten().any(|file| file.path().extension().is_some_and(|extension| extension == JOURNAL))
     }
 
-    /// Says what became of the uploads.
-    fn judge(&self, seen: Seen, lost: u64, left: u64) {
-        if let Some(why) = seen.refused.filter(|_| lost > 0) {
+    /// Says what became of the uploads, and returns why some of them are not made.
+    fn judge(&self, live: &Live, left: u64) -> Option<String> {
+        let seen = live.events.seen();
+        if let Some(why) = live.gate.refused() {
             self.rest.refused(&why);
             self.warn(format!("nothing is sent to the remote cache for now: {why}"));
-        } else if let Some(why) = seen.failed.filter(|_| left > 0) {
+            return None;
+        }
+        if let Some(why) = seen.failed.filter(|_| left > 0 && self.resting.is_none()) {
             self.down(&why);
         }
+        seen.left_out.map(|why| format!("not uploaded: {why}"))
     }
 }
 
@@ -206,10 +212,10 @@ impl Remote for RemoteCache {
         {
             let _ = self.live();
         }
-        let mut finish = Finish { resting: self.resting.clone(), ..Finish::default() };
-        if finish.resting.is_none() && self.target.mode.writes() {
-            finish.resting.clone_from(&self.refusing);
-        }
+        let refusing = self.refusing.as_ref().filter(|_| self.target.mode.writes());
+        let unused = self.resting.as_ref().map(|why| format!("remote cache not used: {why}"));
+        let trouble = unused.or_else(|| refusing.map(|why| format!("not uploaded: {why}")));
+        let mut finish = Finish { trouble, ..Finish::default() };
         if let Some(Some(live)) = self.live.get() {
             let may_wait = wait && self.resting.is_none() && !self.trouble().down;
             let limit = if may_wait { self.target.upload_wait } else { Duration::ZERO };
@@ -219,7 +225,8 @@ impl Remote for RemoteCache {
             });
             if let Some((left, pushes)) = sent {
                 (finish.uploaded, finish.left) = (pushes.done, left);
-                self.judge(live.events.seen(), pushes.lost, left);
+                let left_out = self.judge(live, left);
+                finish.trouble = finish.trouble.or(left_out);
             }
             live.stop();
         }

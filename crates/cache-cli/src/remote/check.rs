@@ -20,7 +20,7 @@ pub(crate) struct Findings {
 /// Asks the remote cache, and if it is to be written, stores an entry there and removes it again.
 pub(crate) fn check(target: &Target, store: &FsStore) -> Findings {
     let failed = |why| Findings { answer: Err(why), writes: None };
-    let live = match Live::new(target, store, None) {
+    let live = match Live::new(target, store, None, false) {
         Ok(live) => live,
         Err(why) => return failed(why),
     };

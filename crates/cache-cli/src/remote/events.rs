@@ -7,16 +7,17 @@ use cache_coordinator::{ChainObserver, TierEvent};
 /// Name of the tier that is the local cache.
 pub(super) const LOCAL: &str = "local";
 
-/// The first of each, as sentences.
+/// What was told.
 #[derive(Debug, Default)]
 pub(super) struct Events(Mutex<Seen>);
 
+/// The first of each, as the others follow from it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
-    /// Why something will never arrive.
-    pub(super) refused: Option<String>,
     /// Why something has not arrived yet.
     pub(super) failed: Option<String>,
+    /// Why something is not sent at all.
+    pub(super) left_out: Option<String>,
 }
 
 impl Events {
@@ -31,17 +32,15 @@ impl Events {
 
 impl ChainObserver for Events {
     fn on_event(&self, event: &TierEvent<'_>) {
-        match event {
+        let error = match event {
+            TierEvent::Failed { tier, error, .. } if *tier != LOCAL => error,
+            TierEvent::Journal { error } => error,
             TierEvent::NotPushed { why, .. } => {
-                self.lock().refused.get_or_insert_with(|| (*why).to_owned());
+                self.lock().left_out.get_or_insert_with(|| (*why).to_owned());
+                return;
             }
-            TierEvent::Failed { tier, error, .. } if *tier != LOCAL => {
-                self.lock().failed.get_or_insert_with(|| error.to_string());
-            }
-            TierEvent::Journal { error } => {
-                self.lock().failed.get_or_insert_with(|| error.to_string());
-            }
-            _ => {}
-        }
+            _ => return,
+        };
+        self.lock().failed.get_or_insert_with(|| error.to_string());
     }
 }

@@ -10,6 +10,7 @@ use cache_http_client::{HttpOptions, HttpStore, Token};
 use tokio::runtime::{Builder, Runtime};
 
 use super::events::{Events, LOCAL};
+use super::gate::Gate;
 use super::target::Target;
 
 /// Threads that talk to the server: one can wait for the disk while the other sends.
@@ -24,15 +25,22 @@ pub(super) struct Live {
     pub(super) http: HttpStore,
     /// What is uploaded in the background, if anything is.
     chain: Mutex<Option<Coordinator>>,
+    /// The server, for uploads.
+    pub(super) gate: Arc<Gate>,
     pub(super) events: Arc<Events>,
 }
 
 impl Live {
-    /// Makes the connection; if `journal` is given, with the uploads that it lists under way.
+    /// Makes the connection; if `journal` is given, with the uploads that it lists under way, unless the gate is to be `shut`.
     ///
     /// # Errors
     /// In one sentence, if the settings make no sense.
-    pub(super) fn new(target: &Target, store: &FsStore, journal: Option<PathBuf>) -> Result<Self, String> {
+    pub(super) fn new(
+        target: &Target,
+        store: &FsStore,
+        journal: Option<PathBuf>,
+        shut: bool,
+    ) -> Result<Self, String> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
             .max_blocking_threads(DISK_THREADS)
@@ -44,11 +52,12 @@ impl Live {
             let _inside = runtime.enter();
             HttpStore::open(options(target)?).map_err(|error| error.to_string())?
         };
+        let gate = Arc::new(Gate::new(http.clone(), shut));
         let events = Arc::new(Events::default());
         let chain = journal.map(|journal| {
             let local = Tier::new(Arc::new(store.clone())).named(LOCAL);
             // The journal finds the server by this name: what is meant for one is not sent to another.
-            let remote = Tier::new(Arc::new(http.clone())).named(&target.url);
+            let remote = Tier::new(Arc::clone(&gate) as Arc<_>).named(&target.url);
             let remote = remote.read(false).write_back(true).deadline(target.timeout);
             let write_back = WriteBack { max_entry: u64::MAX, ..WriteBack::default() };
             Coordinator::builder()
@@ -62,7 +71,7 @@ impl Live {
                 .map_err(|error| error.to_string())
         });
         let chain = Mutex::new(chain.transpose()?);
-        Ok(Self { runtime: Some(runtime), http, chain, events })
+        Ok(Self { runtime: Some(runtime), http, chain, gate, events })
     }
 
     /// Returns what `future` comes to.

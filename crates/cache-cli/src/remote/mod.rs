@@ -9,6 +9,8 @@ mod check;
 #[cfg(feature = "remote")]
 mod events;
 #[cfg(feature = "remote")]
+mod gate;
+#[cfg(feature = "remote")]
 mod live;
 #[cfg(feature = "remote")]
 mod rest;

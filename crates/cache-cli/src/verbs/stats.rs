@@ -75,11 +75,21 @@ struct Sums {
     restored_bytes: u64,
     stored_bytes: u64,
     saved_ms: u64,
+    /// Hits whose results came from the remote cache, and how many bytes came from there.
+    remote_hits: u64,
+    fetched_bytes: u64,
+    /// Entries that arrived in the remote cache.
+    uploads: u64,
 }
 
 impl Sums {
     fn add(&mut self, record: &Record) {
         self.runs += 1;
+        if let Some(remote) = &record.remote {
+            self.remote_hits += u64::from(remote.hit);
+            self.fetched_bytes = self.fetched_bytes.saturating_add(remote.fetched_bytes);
+            self.uploads = self.uploads.saturating_add(remote.uploaded);
+        }
         match record.outcome {
             Outcome::Hit | Outcome::Stale => {
                 self.hits += 1;
@@ -135,6 +145,12 @@ impl Stats {
                 writeln!(text, "{}", format_args!("{name:<11} {value:>8}   {more}").to_string().trim_end());
         };
         line("hits", &total.hits.to_string(), &total.ratio());
+        if total.remote_hits > 0 {
+            line("from remote", &total.remote_hits.to_string(), &human::size(total.fetched_bytes));
+        }
+        if total.uploads > 0 {
+            line("uploaded", &total.uploads.to_string(), "");
+        }
         line("misses", &total.misses.to_string(), "");
         line("not stored", &total.not_stored.to_string(), "");
         line("restored", &human::size(total.restored_bytes), "");

@@ -120,7 +120,7 @@ impl Cached<'_> {
         let finish = remote.finish(wait);
         let Some(report) = report else { return };
         let mut traffic = std::mem::take(&mut self.shared.traffic);
-        (traffic.uploaded, traffic.left, traffic.trouble) = (finish.uploaded, finish.left, finish.resting);
+        (traffic.uploaded, traffic.left, traffic.trouble) = (finish.uploaded, finish.left, finish.trouble);
         report.warnings.extend(finish.warnings);
         report.remote = Some(traffic);
         report.wall = self.run.started.elapsed();
