@@ -1,6 +1,7 @@
 //! The `vitte-cache` command: verbs, tables, exit codes. The work is done by the libraries.
 
 mod args;
+mod ci;
 mod config;
 mod failure;
 mod output;

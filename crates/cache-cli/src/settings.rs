@@ -29,6 +29,7 @@ pub(crate) enum Id {
     Status,
     Color,
     Session,
+    Group,
     AccessLog,
     SigningKeyFile,
     Unsigned,
@@ -301,6 +302,17 @@ const COMMON: &[Setting] = &[
         default: "the CI job, else the terminal",
         files: Files::None,
         doc: "Which runs belong together in `stats --session`.",
+    },
+    Setting {
+        id: Id::Group,
+        key: "group",
+        env: "VITTE_CACHE_GROUP",
+        flag: None,
+        kind: Kind::Switch,
+        default: "false",
+        files: Files::Any,
+        doc: "Fold what commands write in the logs of GitHub Actions, GitLab CI, Buildkite and Azure Pipelines, by lines on \
+              standard error.",
     },
     Setting {
         id: Id::AccessLog,

@@ -35,7 +35,7 @@ const DEFAULT_DIR: &str = "
 The default of `dir` is `$XDG_CACHE_HOME/vitte-cache`, else `~/.cache/vitte-cache` (macOS: `~/Library/Caches/vitte-cache`,
 Windows: `%LOCALAPPDATA%\\vitte-cache`).
 
-The default of `session` is the first of these variables that is set: ";
+The default of `session` is made of the first of these variables that are set: ";
 
 const RUNS: &str = "
 ## Runs
@@ -74,7 +74,10 @@ pub(crate) fn markdown() -> String {
         let _ = writeln!(page, "- Default: {}", setting.default);
     }
     page.push_str(DEFAULT_DIR);
-    let names: Vec<String> = crate::session::CI_JOBS.iter().map(|name| format!("`{name}`")).collect();
+    let names = crate::ci::SYSTEMS
+        .iter()
+        .map(|(_, names)| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" with "));
+    let names: Vec<String> = names.collect();
     let _ = writeln!(page, "{};\nelse the terminal session.", names.join(", "));
     page.push_str(RUNS);
     for (key, form, meaning) in project::KEYS {

@@ -1,6 +1,7 @@
 //! `stats`: how much the cache helped, from the journal.
 
 mod store;
+mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use super::{Context, now};
 use crate::args::StatsArgs;
+use crate::ci::Job;
 use crate::failure::Result;
 use crate::output::{self, Column};
 use crate::{place, session};
@@ -24,7 +26,7 @@ const MAX_LABELS: usize = 20;
 pub(super) fn run(context: &Context, args: &StatsArgs) -> Result {
     let store = place::open(&context.config)?;
     let records = cache_run::journal(&store)?.read_all();
-    let session = args.session.then(|| session::current(&context.config));
+    let session = (args.session || args.summary).then(|| session::current(&context.config));
     let from = args.since.map(|since| now().minus(since));
     let namespace = context.config.namespace_filter();
     let passes = |record: &&Record| {
@@ -36,6 +38,9 @@ pub(super) fn run(context: &Context, args: &StatsArgs) -> Result {
     let mut chosen: Vec<&Record> = records.iter().filter(passes).collect();
     if args.last {
         chosen.drain(..chosen.len().saturating_sub(1));
+    }
+    if args.summary {
+        return summary::write(&Stats::of(&chosen), Job::current().as_ref());
     }
     let stats = Stats { store: Some(StoreStats::of(&store)?), ..Stats::of(&chosen) };
     let mut out = output::stdout();

@@ -7,7 +7,7 @@ use crate::server::{Odd, Real, nobody};
 use crate::site::{Done, Machine};
 
 /// What a run may take: many times the timeout of the tests, and far less than it would be to wait for ever.
-const IN_TIME: Duration = Duration::from_secs(60);
+const IN_TIME: Duration = Duration::from_mins(1);
 
 fn machine(url: &str) -> Machine {
     let machine = Machine::new(url, "readwrite").set("VITTE_REMOTE_CACHE_TIMEOUT", "1s");
