@@ -1,6 +1,7 @@
 //! Every setting, once: the configuration files, the environment, `config` and the page of the manual read this table.
 
 mod address;
+mod remote;
 mod server;
 
 use std::ffi::OsStr;
@@ -32,10 +33,20 @@ pub(crate) enum Id {
     Status,
     Color,
     Session,
+    Group,
     AccessLog,
     SigningKeyFile,
     Unsigned,
     TrustConfig,
+    RemoteUrl,
+    RemoteToken,
+    RemoteTrusted,
+    RemoteBackend,
+    RemoteMode,
+    RemoteTimeout,
+    RemoteRetryCount,
+    RemoteCompression,
+    RemoteUploadWait,
     ServerPort,
     ServerListen,
     ServerMemory,
@@ -106,6 +117,12 @@ pub(crate) enum Kind {
     /// A number of days from 1; or `none`.
     Days,
     Percent,
+    /// How often something is repeated, from 0 to 10.
+    Repeats,
+    /// The address of a server.
+    Url,
+    /// What is shown nowhere, unless it only names the variable that holds it.
+    Secret,
     /// The number of a port.
     Port,
     /// Where a server listens: one or more, in a file a list.
@@ -133,14 +150,22 @@ pub(crate) enum Value {
 }
 
 /// All settings.
-pub(crate) const TABLE: &[Setting] = &join::<{ COMMON.len() + server::TABLE.len() }>(COMMON, server::TABLE);
+pub(crate) const TABLE: &[Setting] = &join::<{ COMMON.len() + remote::TABLE.len() + server::TABLE.len() }>([
+    COMMON,
+    remote::TABLE,
+    server::TABLE,
+]);
 
-const fn join<const N: usize>(first: &[Setting], second: &[Setting]) -> [Setting; N] {
-    let mut all = [first[0]; N];
-    let mut index = 0;
+const fn join<const N: usize>(tables: [&[Setting]; 3]) -> [Setting; N] {
+    let mut all = [tables[0][0]; N];
+    let (mut index, mut table, mut row) = (0, 0, 0);
     while index < N {
-        all[index] = if index < first.len() { first[index] } else { second[index - first.len()] };
-        index += 1;
+        if row == tables[table].len() {
+            (table, row) = (table + 1, 0);
+            continue;
+        }
+        all[index] = tables[table][row];
+        (index, row) = (index + 1, row + 1);
     }
     all
 }
@@ -319,6 +344,17 @@ const COMMON: &[Setting] = &[
         doc: "Which runs belong together in `stats --session`.",
     },
     Setting {
+        id: Id::Group,
+        key: "group",
+        env: "VITTE_CACHE_GROUP",
+        flag: None,
+        kind: Kind::Switch,
+        default: "false",
+        files: Files::Any,
+        doc: "Fold what commands write in the logs of GitHub Actions, GitLab CI, Buildkite and Azure Pipelines, by lines on \
+              standard error.",
+    },
+    Setting {
         id: Id::AccessLog,
         key: "access_log",
         env: "VITTE_CACHE_ACCESS_LOG",
@@ -400,12 +436,14 @@ impl Kind {
             },
             Self::Count | Self::Days => number(1, u64::MAX),
             Self::Percent => number(1, 100),
+            Self::Repeats => number(0, 10),
+            Self::Url => remote::parse_url(text).map(Value::Text),
             Self::Port => number(0, u64::from(u16::MAX)),
             Self::Addresses | Self::Words => self.parse_list(text.split(',')),
             Self::Duration { .. } => human::parse_duration(text).map(Value::Duration).map_err(|_| wrong()),
             Self::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Self::Choice(_) => Err(wrong()),
-            Self::Text => Ok(Value::Text(text.to_owned())),
+            Self::Text | Self::Secret => Ok(Value::Text(text.to_owned())),
         }
     }
 
@@ -447,6 +485,9 @@ impl Kind {
             Self::Count => "a number from 1".to_owned(),
             Self::Days => "a number of days from 1".to_owned(),
             Self::Percent => "a percentage from 1 to 100".to_owned(),
+            Self::Repeats => "a number from 0 to 10".to_owned(),
+            Self::Url => "an address such as https://cache.example.com/kv/team".to_owned(),
+            Self::Secret => "`${NAME}` for what the variable NAME has, or the secret itself".to_owned(),
             Self::Port => "a number from 0 to 65535".to_owned(),
             Self::Addresses => {
                 "addresses such as 127.0.0.1, 0.0.0.0:8080, [::1]:8080 or unix:/run/cache.sock".to_owned()
@@ -474,6 +515,7 @@ impl Kind {
             (Self::Size { .. }, Value::Number(bytes)) => human::size(*bytes),
             (_, Value::Number(number)) => number.to_string(),
             (_, Value::Duration(duration)) => exact(*duration),
+            (Self::Secret, Value::Text(text)) => remote::masked(text),
             (_, Value::Text(text)) => text.clone(),
             (_, Value::List(words)) => words.join(","),
         }
@@ -502,7 +544,7 @@ mod tests {
             assert_eq!(setting.id as usize, index, "{}", setting.key);
             let pattern = match setting.key.split_once('.') {
                 None => format!("VITTE_CACHE_{}", setting.key.to_uppercase()),
-                Some((table, key)) => format!("VITTE_{table}_{key}").to_uppercase(),
+                Some((table, key)) => format!("VITTE_{}_{key}", table.replace('-', "_")).to_uppercase(),
             };
             let special = matches!(setting.env, "VITTE_CACHE" | "VITTE_LOG");
             assert!(setting.env == pattern || special, "{}", setting.env);

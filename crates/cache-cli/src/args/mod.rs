@@ -184,6 +184,9 @@ pub(crate) struct StatsArgs {
     /// Only runs of this terminal or CI job
     #[arg(long)]
     pub(crate) session: bool,
+    /// Put a table of this CI job into its summary; print it in Markdown where the system takes none
+    #[arg(long, conflicts_with_all = ["last", "since", "json"])]
+    pub(crate) summary: bool,
     /// Only runs of this much time until now, such as 2h or 7d
     #[arg(long, value_name = "DUR", value_parser = human::parse_duration)]
     pub(crate) since: Option<Duration>,

@@ -15,7 +15,7 @@ use crate::settings::{Files, Id, Kind, Setting, TABLE, Value};
 /// The key under which a project file describes runs.
 const RUN: &str = "run";
 /// Tables of settings: `key` in `[server]` is the setting `server.key`.
-const TABLES: &[&str] = &["server"];
+const TABLES: &[&str] = &["remote-cache", "server"];
 
 /// Whose file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,8 +147,10 @@ impl Place<'_> {
 
     fn value(&self, setting: &Setting, value: &Spanned<DeValue<'_>>, role: Role) -> Result<Value, String> {
         let fail = |what: String| self.say(&value.span(), &format!("`{}`: {what}", setting.key));
-        let numeric =
-            matches!(setting.kind, Kind::Size { .. } | Kind::Count | Kind::Days | Kind::Percent | Kind::Port);
+        let numeric = matches!(
+            setting.kind,
+            Kind::Size { .. } | Kind::Count | Kind::Days | Kind::Percent | Kind::Port | Kind::Repeats
+        );
         let text = match value.get_ref() {
             DeValue::String(text) => text.as_ref(),
             DeValue::Integer(number) if numeric && number.radix() == 10 => number.as_str(),

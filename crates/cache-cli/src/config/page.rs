@@ -38,7 +38,7 @@ const DEFAULT_DIR: &str = "
 The default of `dir` is `$XDG_CACHE_HOME/vitte-cache`, else `~/.cache/vitte-cache` (macOS: `~/Library/Caches/vitte-cache`,
 Windows: `%LOCALAPPDATA%\\vitte-cache`).
 
-The default of `session` is the first of these variables that is set: ";
+The default of `session` is made of the first of these variables that are set: ";
 
 const SERVER: &str = "
 ## Server
@@ -78,7 +78,10 @@ env = [\"RUSTDOCFLAGS\"]
 /// Returns the page.
 pub(crate) fn markdown() -> String {
     let mut page = HEAD.to_owned();
-    let names: Vec<String> = crate::session::CI_JOBS.iter().map(|name| format!("`{name}`")).collect();
+    let names = crate::ci::SYSTEMS
+        .iter()
+        .map(|(_, names)| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" with "));
+    let names: Vec<String> = names.collect();
     for setting in TABLE {
         if setting.id == Id::ServerPort {
             page.push_str(DEFAULT_DIR);

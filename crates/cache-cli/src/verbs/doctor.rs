@@ -137,7 +137,62 @@ fn examine(context: &Context, globals: &Globals) -> Vec<Check> {
     checks.extend(room(&store));
     checks.extend(formats(&store));
     checks.push(clock(&store));
+    checks.extend(remote(context, &store));
     checks
+}
+
+/// Asks the remote cache, if there is one.
+#[cfg(feature = "remote")]
+fn remote(context: &Context, store: &FsStore) -> Vec<Check> {
+    use crate::remote::{self, Target};
+
+    /// An answer that takes longer costs more than small results are worth.
+    const SLOW: Duration = Duration::from_millis(500);
+    const NAME: &str = "remote cache";
+    let target = match Target::find(&context.config, None) {
+        Ok(Some(target)) => target,
+        Ok(None) => return vec![Check::ok(NAME, "none is named; VITTE_REMOTE_CACHE_URL names one")],
+        Err(why) => return vec![Check::warn(NAME, why, "until then only the local cache is used")],
+    };
+    let findings = remote::check(&target, store);
+    let url = &target.url;
+    let mut checks = vec![match findings.answer {
+        Err(why) => Check::fail(
+            NAME,
+            format!("{url}: {why}"),
+            "check the address, the network and the token; until then only the local cache is used",
+        ),
+        Ok(took) if took > SLOW => Check::warn(
+            NAME,
+            format!("{url} answers after {}", human::duration(took)),
+            "use one that is nearer, or results that are small will cost more than they save",
+        ),
+        Ok(took) => Check::ok(NAME, format!("{url} answers after {}", human::duration(took))),
+    }];
+    checks.extend(findings.writes.map(|writes| match writes {
+        Ok(()) => Check::ok(NAME, "results can be stored there"),
+        Err(why) => Check::warn(NAME, why, "use a token that may write, or set VITTE_REMOTE_CACHE_MODE=read"),
+    }));
+    let is_open = target.token.is_some() && target.url.starts_with("http://") && !is_loopback(&target.url);
+    if is_open {
+        let remedy = "use https, or everybody on the way can read the token";
+        checks.push(Check::warn(NAME, "the token is sent over an open connection", remedy));
+    }
+    checks
+}
+
+/// Returns whether the address is one of this machine.
+#[cfg(feature = "remote")]
+fn is_loopback(url: &str) -> bool {
+    let rest = url.trim_start_matches("http://");
+    ["127.", "localhost:", "localhost/", "[::1]"].iter().any(|start| rest.starts_with(start))
+        || rest == "localhost"
+}
+
+/// This program was built without remote caches.
+#[cfg(not(feature = "remote"))]
+fn remote(_: &Context, _: &FsStore) -> Vec<Check> {
+    Vec::new()
 }
 
 fn configuration(context: &Context) -> Vec<Check> {
@@ -155,7 +210,10 @@ fn variables() -> Check {
     let known = |name: &str| OWN.contains(&name) || TABLE.iter().any(|setting| setting.env == name);
     let mut unknown: Vec<String> = env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
-        .filter(|name| (name.starts_with("VITTE_CACHE") || name.starts_with("VITTE_SERVER")) && !known(name))
+        .filter(|name| {
+            let starts = ["VITTE_CACHE", "VITTE_REMOTE_CACHE", "VITTE_SERVER"];
+            starts.iter().any(|start| name.starts_with(start)) && !known(name)
+        })
         .collect();
     unknown.sort();
     if unknown.is_empty() {
