@@ -68,6 +68,8 @@ pub(crate) enum Id {
     ServerIdleTimeout,
     ServerBodyTimeout,
     ServerDrainTimeout,
+    ServerRemoteUrl,
+    ServerRemoteToken,
 }
 
 /// One setting.

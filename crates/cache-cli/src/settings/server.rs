@@ -217,4 +217,25 @@ pub(super) const TABLE: &[Setting] = &[
         files: Files::User,
         doc: "How long requests under way have when the server is told to stop.",
     },
+    Setting {
+        id: Id::ServerRemoteUrl,
+        key: "server.remote_url",
+        env: "VITTE_SERVER_REMOTE_URL",
+        flag: None,
+        kind: Kind::Url,
+        default: "none",
+        files: Files::User,
+        doc: "Another server behind this one: what is not here is looked for there, and what is stored here is sent there in the \
+              background.",
+    },
+    Setting {
+        id: Id::ServerRemoteToken,
+        key: "server.remote_token",
+        env: "VITTE_SERVER_REMOTE_TOKEN",
+        flag: None,
+        kind: Kind::Secret,
+        default: "none",
+        files: Files::User,
+        doc: "Token for that server.",
+    },
 ];

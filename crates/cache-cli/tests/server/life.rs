@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::support::{Place, answer, head};
+use crate::support::{Place, Running, answer, finish, head};
 
 #[test]
 fn a_port_and_a_directory_are_enough() {
@@ -123,4 +123,30 @@ fn people_get_lines_with_colours_where_they_want_them() {
         assert!(first.contains("serving http://127.0.0.1:"), "{first}");
         assert_eq!(first.contains("\u{1b}["), painted, "{first}");
     }
+}
+
+#[test]
+fn another_server_may_stand_behind_it() {
+    let (behind, first, second) = (Place::new(), Place::new(), Place::new());
+    let secret = behind.token("site --read-write");
+    let behind = behind.serve("");
+    let config =
+        format!("[server]\nremote_url = 'http://{}/kv/site'\nremote_token = '{secret}'\n", behind.address());
+    let serve = |place: &Place| -> Running {
+        let config = place.write("server.toml", &config);
+        place.serve(&format!("--config {}", config.display()))
+    };
+    let large = vec![7; 1 << 20];
+    let mut server = serve(&first);
+    assert!((200..300).contains(&server.put("/kv/small", None, b"small")));
+    assert!((200..300).contains(&server.put("/kv/large", None, &large)));
+    // What is not sent yet is sent before the end.
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().code(), Some(0));
+    let server = serve(&second);
+    assert_eq!(server.get("/kv/small", None), (200, b"small".to_vec()));
+    assert_eq!(server.get("/kv/large", None), (200, large));
+    let shown =
+        finish(second.command(["config", "--json"]).env("VITTE_SERVER_REMOTE_TOKEN", &secret)).code(0);
+    assert!(shown.stdout.contains("(not shown)") && !shown.stdout.contains(&secret), "{shown:?}");
 }

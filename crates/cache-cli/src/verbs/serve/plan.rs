@@ -143,7 +143,7 @@ impl Plan {
 
     /// Returns the settings that differ from `before` and are only read when the server starts.
     pub(super) fn needs_restart(&self, before: &Self) -> Vec<&'static str> {
-        const FIXED: [Id; 10] = [
+        const FIXED: [Id; 12] = [
             Id::Dir,
             Id::Layout,
             Id::MaxSize,
@@ -154,6 +154,8 @@ impl Plan {
             Id::Ttl,
             Id::ServerMemory,
             Id::ServerLog,
+            Id::ServerRemoteUrl,
+            Id::ServerRemoteToken,
         ];
         let differs = |id: &Id| self.config.given(*id) != before.config.given(*id);
         FIXED.into_iter().filter(differs).map(|id| id.setting().key).collect()

@@ -1,4 +1,4 @@
-//! Where the server keeps what it is given.
+//! Where the server keeps what it is given: in memory, on a disk, and at another server.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cache_coordinator::{Cleaner, CleanerSettings, Coordinator, Tier};
 use cache_core::{Collected, Policy, Store};
 use cache_fs::Layout;
+use cache_http_client::{HttpOptions, HttpStore, Token};
 use cache_memory::MemoryStore;
 use cache_run::human;
 
@@ -20,8 +21,10 @@ use crate::settings::{Id, Value};
 const MEMORY: u64 = 64_000_000;
 /// Name of the directory for uploads under way, in that of the cache.
 const SPOOL: &str = "spool";
+/// Name of the directory for what is to be sent to the server behind this one.
+const JOURNAL: &str = "server-journal";
 
-/// Memory before a disk.
+/// Memory before a disk, before another server if there is one.
 #[derive(Debug)]
 pub(super) struct Storage {
     pub(super) chain: Arc<Coordinator>,
@@ -56,13 +59,29 @@ impl Storage {
         let dir = disk.dir().to_path_buf();
         let layout = if disk.layout() == Layout::Segments { "segments" } else { "files" };
         let limit = disk.policy().max_bytes.map_or_else(|| "none".to_owned(), human::size);
-        let chain = Arc::new(chain.tier(Tier::new(Arc::new(disk)).named("disk")).build()?);
+        // Where what is still to be sent survives a restart.
+        let journal = disk.side_dir(JOURNAL);
+        chain = chain.tier(Tier::new(Arc::new(disk)).named("disk"));
+        if let Some(remote) = remote(config)? {
+            chain = chain.tier(Tier::new(Arc::new(remote)).named("remote")).journal(journal?);
+        }
+        let chain = Arc::new(chain.build()?);
         let store: Arc<dyn Store> = chain.clone();
         let settings = CleanerSettings { observer: Some(Arc::new(tell)), ..CleanerSettings::default() };
         let cleaner = Cleaner::start(&store, settings)?;
         let memory = memory.map_or_else(|| "none".to_owned(), human::size);
         Ok(Self { chain, cleaner, spool, dir, layout, limit, memory })
     }
+}
+
+/// Opens the server behind this one, if there is to be one. It need not be there.
+fn remote(config: &Config) -> Result<Option<HttpStore>> {
+    let Some(Value::Text(url)) = config.given(Id::ServerRemoteUrl) else { return Ok(None) };
+    let mut options = HttpOptions::new(url);
+    if let Some(Value::Text(token)) = config.given(Id::ServerRemoteToken) {
+        options.token = Some(Token::expand_from_env(token)?);
+    }
+    Ok(Some(HttpStore::open(options)?))
 }
 
 /// Says what a round of the cleaner did.
