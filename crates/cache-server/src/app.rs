@@ -264,10 +264,15 @@ impl Call<'_> {
         self.app.totals.of(self.protocol)
     }
 
+    /// Returns the options that the request goes by.
+    pub(crate) fn options(&self) -> &ServerOptions {
+        &self.settings.options
+    }
+
     /// Returns what the body has to be.
     pub(crate) fn expected(&self, sha256: Option<Digest>) -> Expected {
-        let limit = self.settings.options.limits.max_value;
-        let own = self.settings.options.protocol(self.protocol).max_value.unwrap_or(limit);
+        let limit = self.options().limits.max_value;
+        let own = self.options().protocol(self.protocol).max_value.unwrap_or(limit);
         Expected { len: announced(self.parts), sha256, limit: limit.min(own) }
     }
 }

@@ -32,8 +32,9 @@ impl Control {
         Self(Arc::new(Inner { app, listen, turn: Mutex::default() }))
     }
 
-    /// Takes over `options`: rights, protocols and limits for requests that begin from now on, timeouts and certificates for new
-    /// connections. Certificates are read anew also if nothing else has changed. Requests under way end as they began.
+    /// Takes over `options`: rights, protocols, limits and timeouts of requests for those that begin from now on; certificates,
+    /// streams and the timeouts `header` and `idle` for new connections. Certificates are read anew also if nothing else has
+    /// changed. Requests under way end as they began.
     ///
     /// It reads small files on the calling thread.
     ///

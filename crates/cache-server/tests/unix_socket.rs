@@ -70,6 +70,24 @@ async fn the_socket_of_a_dead_server_is_replaced_and_that_of_a_living_one_is_not
     assert!(!path.exists());
 }
 
+// Elsewhere, a socket with too many waiting cannot be told from that of a dead server.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_socket_with_too_many_waiting_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let socket = tokio::net::UnixSocket::new_stream().unwrap();
+    socket.bind(&path).unwrap();
+    let _listener = socket.listen(0).unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = UnixStream::connect(&path).await {
+        waiting.push(stream);
+    }
+    let error = Server::bind(at(&path), memory()).await.unwrap_err();
+    assert!(matches!(&error, ServerError::SocketInUse { .. }), "{error}");
+    assert!(path.exists());
+}
+
 #[tokio::test]
 async fn what_is_no_socket_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();

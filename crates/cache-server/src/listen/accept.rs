@@ -54,7 +54,7 @@ impl Listeners {
                 }
                 #[cfg(unix)]
                 Listen::Unix(path) => {
-                    all.push(Listener::Unix(SocketFile::bind(path)?));
+                    all.push(Listener::Unix(SocketFile::bind(path).await?));
                     addresses.push(place.clone());
                 }
                 #[cfg(not(unix))]

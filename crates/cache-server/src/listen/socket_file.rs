@@ -3,10 +3,9 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use tokio::net::{UnixListener, UnixSocket};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use super::Listen;
 use crate::ServerError;
@@ -27,7 +26,7 @@ pub(super) struct SocketFile {
 
 impl SocketFile {
     /// Listens at `path`. What a dead server left there is replaced.
-    pub(super) fn bind(path: &Path) -> Result<Self, ServerError> {
+    pub(super) async fn bind(path: &Path) -> Result<Self, ServerError> {
         let failed = |source| ServerError::Listen { address: Listen::Unix(path.to_owned()), source };
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -35,11 +34,15 @@ impl SocketFile {
             Ok(file) if !file.file_type().is_socket() => {
                 return Err(ServerError::NotASocket { path: path.to_owned() });
             }
-            Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => match UnixStream::connect(path).await {
                 Ok(_) => return Err(ServerError::SocketInUse { path: path.to_owned() }),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     tracing::info!(path = %path.display(), "replacing the socket of a server that is gone");
                     fs::remove_file(path).map_err(failed)?;
+                }
+                // Too many are waiting there already, but for somebody.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(ServerError::SocketInUse { path: path.to_owned() });
                 }
                 Err(error) => return Err(failed(error)),
             },

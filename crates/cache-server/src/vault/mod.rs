@@ -66,7 +66,9 @@ pub(crate) struct Found {
 /// Stores values.
 #[derive(Debug)]
 pub(crate) struct Vault {
-    store: Deadline,
+    store: Arc<dyn Store>,
+    /// The same, as what it is.
+    deadline: Arc<Deadline>,
     inline: u64,
     pub(crate) spool: Spool,
 }
@@ -74,23 +76,24 @@ pub(crate) struct Vault {
 impl Vault {
     pub(crate) fn new(store: Arc<dyn Store>, spool: Spool, timeouts: &Timeouts) -> Self {
         let inline = store.capabilities().max_value.min(INLINE);
-        Self { store: Deadline::new(store, timeouts.store), inline, spool }
+        let deadline = Arc::new(Deadline::new(store, timeouts.store));
+        Self { store: Arc::<Deadline>::clone(&deadline), deadline, inline, spool }
     }
 
     /// Changes what calls and uploads go by that begin from now on.
     pub(crate) fn set(&self, limits: &Limits, timeouts: &Timeouts) {
-        self.store.set(timeouts.store);
+        self.deadline.set(timeouts.store);
         self.spool.set(limits.spool_bytes, timeouts.body);
     }
 
     /// Returns the store. Calls that take too long fail.
-    pub(crate) fn store(&self) -> &dyn Store {
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
     /// Returns how often the store could not do what it was asked.
     pub(crate) fn troubles(&self) -> &Troubles {
-        self.store.troubles()
+        self.deadline.troubles()
     }
 
     /// Returns what is known of the value at `place`, or nothing. A store in trouble has nothing.
