@@ -75,15 +75,18 @@ impl Group {
         // Standard output belongs to the command: a program may read it.
         let begin =
             job.as_ref().and_then(|job| job.begin_group(&spec.label(), seconds(), std::process::id()));
-        begin.iter().for_each(|line| output::note(line));
+        if let Some(line) = &begin {
+            output::note(line);
+        }
         Self(job.filter(|_| begin.is_some()))
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let end = self.0.as_ref().and_then(|job| job.end_group(seconds(), std::process::id()));
-        end.iter().for_each(|line| output::note(line));
+        if let Some(line) = self.0.as_ref().and_then(|job| job.end_group(seconds(), std::process::id())) {
+            output::note(&line);
+        }
     }
 }
 
