@@ -464,6 +464,8 @@ impl Log {
         else {
             return Ok(None);
         };
+        // Of one that was cut off, only the metadata were found right.
+        let Some(rest) = buffer.get(HEADER..len as usize) else { return Ok(None) };
         // This process may have leased a piece of the very segment that is being reclaimed.
         let segment = self.segment();
         let after = (old.position.byte / segment + 1) * segment - 1;
@@ -474,7 +476,7 @@ impl Log {
         if old.place == Place::File {
             self.move_large(&new, &self.large_path(old))?;
         }
-        let parts = [&new.encode()[..], &buffer[HEADER..len as usize], &[]];
+        let parts = [&new.encode()[..], rest, &[]];
         sys::write_parts_at(&room.file, parts, room.position.byte % self.segment())?;
         Tally::count(&self.tally.records);
         // One after the other, so that a process that dies in between leaves none that counts and is not indexed.
@@ -494,5 +496,28 @@ impl Log {
             }
         }
         Ok(Some(moved))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::*;
+
+    #[test]
+    fn a_record_that_was_cut_off_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open_or_create(dir.path(), Settings::default()).unwrap();
+        let key = [9; 32];
+        let payload = Source::Bytes(&[7; 1000]);
+        let worth = Worth::Normal;
+        log.put(&Put { kind: Kind::Raw, key: &key, meta: &[], payload, worth, expires: 0, if_absent: false })
+            .unwrap();
+        let spot = Spot::of_key(Kind::Raw, &key);
+        let found = log.index.find(&spot, |found| Ok(Some(found))).unwrap().unwrap();
+        let header = log.read_header(found.slot.position()).unwrap().unwrap();
+        let (file, at) = log.locate(header.position).unwrap().unwrap();
+        file.set_len(at + header.record_len() - 1).unwrap();
+        assert!(log.keep(&header, &found, &spot, &mut Vec::new()).unwrap().is_none());
     }
 }
