@@ -48,9 +48,9 @@ impl Real {
 
     fn serving(options: ServerOptions, content: Arc<Content>) -> Self {
         let runtime = Runtime::new().unwrap();
-        let options = ServerOptions { listen: "127.0.0.1:0".parse().unwrap(), ..options };
+        let options = ServerOptions { listen: vec!["127.0.0.1:0".parse().unwrap()], ..options };
         let server = runtime.block_on(Server::bind(options, Arc::new(content.store.clone()))).unwrap();
-        let address = server.local_addr();
+        let address = server.local_addr().unwrap();
         runtime.spawn(server.run_until(std::future::pending()));
         Self { address, content, runtime: Some(runtime) }
     }
