@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -50,6 +50,8 @@ struct Inner {
     pending: Arc<Pending>,
     /// Collections that were made, or asked for, by this process.
     collections: Mutex<HashSet<String>>,
+    /// Answers that should have been an entry and were something else.
+    unsound: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -63,9 +65,16 @@ impl HttpStore {
             server: Arc::new(Server::new(options)?),
             pending: Arc::default(),
             collections: Mutex::default(),
+            unsound: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Returns how many answers so far were not the entry that was asked for, but something else or a damaged one. Each was a
+    /// miss; many of them mean that something else than a cache answers.
+    pub fn unsound(&self) -> u64 {
+        self.inner.unsound.load(Ordering::Relaxed)
     }
 }
 
@@ -106,8 +115,12 @@ impl Inner {
         };
         let limits = Limits { payload: MAX_VALUE, ..Limits::default() };
         // Damaged, newer, or somebody else's file: a miss.
-        let Ok((found, entry)) = decode_entry(&bytes, limits) else { return Ok(None) };
-        if found != *key || entry.meta.is_expired(SystemClock.now()) {
+        let sound = decode_entry(&bytes, limits).ok().filter(|(found, _)| found == key);
+        let Some((_, entry)) = sound else {
+            self.unsound.fetch_add(1, Ordering::Relaxed);
+            return Ok(None);
+        };
+        if entry.meta.is_expired(SystemClock.now()) {
             return Ok(None);
         }
         Ok(self.first_missing(&entry).await?.is_none().then_some(entry))
