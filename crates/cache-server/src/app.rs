@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use crate::counters::{Counters, Totals, add};
 use crate::gate::{Gate, Held};
 use crate::health;
+use crate::protocol::native;
 use crate::reply::Refusal;
 use crate::rights::{Grant, Right, Throttle};
 use crate::target::Target;
@@ -45,6 +46,7 @@ pub(crate) struct App {
     pub(crate) started: Instant,
     /// Whether the server was told to stop.
     pub(crate) stopping: AtomicBool,
+    pub(crate) native: native::State,
     throttle: Throttle,
     /// Tells the requests of this start from those of all others.
     run: u32,
@@ -57,11 +59,11 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// A request to a protocol, by somebody who may make it.
 pub(crate) struct Call<'a> {
-    pub(crate) app: &'a App,
+    pub(crate) app: &'a Arc<App>,
     pub(crate) parts: &'a Parts,
     pub(crate) target: &'a Target,
     protocol: Protocol,
-    namespace: Namespace,
+    pub(crate) namespace: Namespace,
     grant: Grant,
 }
 
@@ -78,6 +80,7 @@ impl App {
             totals: Totals::new(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
+            native: native::State::default(),
             throttle: Throttle::default(),
             run: u32::from_le_bytes(run),
             next: AtomicU64::new(0),
@@ -91,7 +94,12 @@ impl App {
         Router::new().fallback(answer).with_state(self)
     }
 
-    async fn dispatch(&self, parts: &Parts, peer: IpAddr, body: &mut Body) -> Result<Response, Refusal> {
+    async fn dispatch(
+        self: &Arc<Self>,
+        parts: &Parts,
+        peer: IpAddr,
+        body: &mut Body,
+    ) -> Result<Response, Refusal> {
         let mut target = Target::parse(parts.uri.path())?;
         let namespace = take_namespace(&mut target)?;
         if let Some(response) = health::answer(self, parts, &target, |app| app.admit(parts, peer).is_ok()) {
@@ -105,7 +113,7 @@ impl App {
         }
         let refused = |refusal: Refusal| {
             add(&self.totals.of(protocol).refused, u64::from(refusal.status() != StatusCode::NOT_FOUND));
-            refusal
+            protocol.shape(refusal)
         };
         let grant = self.admit(parts, peer).map_err(refused)?;
         let namespace = grant.namespace(namespace).map_err(refused)?;

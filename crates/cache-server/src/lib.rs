@@ -11,6 +11,7 @@
 //! | `/ccache/…` | ccache, in its three layouts |
 //! | `/sccache/…` | sccache over WebDAV |
 //! | `[/<instance>]/ac/<64 hex>`, `[/<instance>]/cas/<64 hex>` | Bazel over HTTP |
+//! | `/v1/…` | our own: entries and blobs, for stores of this project |
 //! | `/livez`, `/readyz`, `/status` | the server itself |
 //!
 //! All of them are also there below `/ns/<namespace>/`, which keeps them apart from those of other namespaces.

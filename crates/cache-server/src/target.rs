@@ -57,7 +57,8 @@ fn segment(raw: &str) -> Result<String, Refusal> {
     Ok(text)
 }
 
-fn decode(raw: &str) -> Option<Vec<u8>> {
+/// Returns what `raw` is without its percent encoding.
+pub(crate) fn decode(raw: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(raw.len());
     let mut rest = raw.bytes();
     while let Some(byte) = rest.next() {

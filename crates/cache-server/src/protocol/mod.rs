@@ -6,6 +6,7 @@
 mod bazel;
 mod ccache;
 mod kv;
+pub(crate) mod native;
 mod sccache;
 mod value;
 
@@ -30,11 +31,13 @@ pub enum Protocol {
     Sccache,
     /// Bazel's HTTP cache: `ac/<hex>` and `cas/<hex>` below any instance.
     Bazel,
+    /// Our own, below `/v1/`.
+    Native,
 }
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Self; 4] = [Self::Kv, Self::Ccache, Self::Sccache, Self::Bazel];
+    pub const ALL: [Self; 5] = [Self::Kv, Self::Ccache, Self::Sccache, Self::Bazel, Self::Native];
 
     /// Returns the name in configuration, counters and keys. Never renamed: what is stored is found by it.
     pub const fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Protocol {
             Self::Ccache => "ccache",
             Self::Sccache => "sccache",
             Self::Bazel => "bazel",
+            Self::Native => "native",
         }
     }
 
@@ -53,6 +57,7 @@ impl Protocol {
             "kv" => Some((Self::Kv, rest)),
             "ccache" => Some((Self::Ccache, rest)),
             "sccache" => Some((Self::Sccache, rest)),
+            "v1" if native::is_path(rest) => Some((Self::Native, rest)),
             _ => bazel::is_path(&target.segments).then_some((Self::Bazel, &target.segments[..])),
         }
     }
@@ -69,7 +74,13 @@ impl Protocol {
             Self::Ccache => ccache::answer(call, path, body).await,
             Self::Sccache => sccache::answer(call, path, body).await,
             Self::Bazel => bazel::answer(call, path, body).await,
+            Self::Native => native::answer(call, path, body).await,
         }
+    }
+
+    /// Returns `refusal` in the form that the protocol has for it.
+    pub(crate) fn shape(self, refusal: Refusal) -> Refusal {
+        if self == Self::Native { refusal.into_problem() } else { refusal }
     }
 }
 

@@ -25,12 +25,17 @@ const MAX_FACT: usize = 256;
 
 /// Answers a GET or HEAD of the value called `name`, or a miss.
 pub(super) async fn get(call: &Call<'_>, name: &str) -> Result<Response, Refusal> {
-    let counters = call.counters();
     let Some(found) = call.app.vault.find(&call.place(name)).await else {
-        add(&counters.misses, 1);
+        add(&call.counters().misses, 1);
         return Err(Refusal::miss());
     };
-    let etag = etag(&found);
+    give(call, name, &found).await
+}
+
+/// Answers a GET or HEAD of what was found under `name`.
+pub(super) async fn give(call: &Call<'_>, name: &str, found: &Found) -> Result<Response, Refusal> {
+    let counters = call.counters();
+    let etag = etag(found);
     let mut response = empty(StatusCode::OK);
     let headers = response.headers_mut();
     headers.insert(ETAG, etag.clone());
@@ -74,7 +79,7 @@ pub(super) async fn get(call: &Call<'_>, name: &str) -> Result<Response, Refusal
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     if call.parts.method != Method::HEAD {
-        let Some(content) = call.app.vault.open(&call.place(name), &found, range).await else {
+        let Some(content) = call.app.vault.open(&call.place(name), found, range).await else {
             add(&counters.misses, 1);
             return Err(Refusal::miss());
         };

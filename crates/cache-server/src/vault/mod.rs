@@ -43,7 +43,7 @@ impl Place<'_> {
         KeyBuilder::new(self.namespace, "http").text(self.protocol.name()).text(self.name).finish()
     }
 
-    fn kind(&self) -> String {
+    pub(crate) fn kind(&self) -> String {
         format!("http-{}", self.protocol.name())
     }
 }
@@ -56,6 +56,8 @@ pub(crate) struct Found {
     pub(crate) created: SystemTime,
     /// What the client said about it.
     pub(crate) facts: BTreeMap<String, String>,
+    /// What else is in its entry.
+    pub(crate) others: Vec<Output>,
     /// The value itself, if it is small.
     inline: Option<Bytes>,
 }
@@ -80,27 +82,21 @@ impl Vault {
 
     /// Returns what is known of the value at `place`, or nothing. A store in trouble has nothing.
     pub(crate) async fn find(&self, place: &Place<'_>) -> Option<Found> {
-        let entry = self.or_miss(self.store.get(&place.key()).await, place)?;
-        // A key that leads to somebody else's entry would be a wrong value.
-        if entry.meta.name != place.name
-            || entry.meta.namespace != *place.namespace
-            || entry.meta.kind != place.kind()
-        {
-            return None;
-        }
-        let created =
-            SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(entry.meta.created.as_millis());
-        let facts = entry.meta.tags;
-        match entry.outputs.as_slice() {
-            [] => {
-                let (len, digest) = (entry.value.len() as u64, Digest::blake3(&entry.value));
-                Some(Found { len, digest, created, facts, inline: Some(entry.value) })
+        found(place, self.or_miss(self.store.get(&place.key()).await, place)?)
+    }
+
+    /// Returns what [`find`](Self::find) does for each of `places`, in their order.
+    pub(crate) async fn find_many(&self, places: &[Place<'_>]) -> Vec<Option<Found>> {
+        let keys: Vec<Key> = places.iter().map(Place::key).collect();
+        let entries = match self.store.get_many(&keys).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::warn!(store = self.store.name(), %error, "a read failed and is answered as misses");
+                return places.iter().map(|_| None).collect();
             }
-            [Output { kind: OutputKind::File { digest, len, .. }, .. }] => {
-                Some(Found { len: *len, digest: *digest, created, facts, inline: None })
-            }
-            _ => None,
-        }
+        };
+        let found = |(place, entry): (_, Option<Entry>)| found(place, entry?);
+        places.iter().zip(entries).map(found).collect()
     }
 
     /// Returns the content of what was found, or the `range` of it; nothing if it is gone meanwhile.
@@ -127,8 +123,18 @@ impl Vault {
         facts: BTreeMap<String, String>,
         mode: PutMode,
     ) -> Result<PutOutcome> {
+        self.put_as(place, upload, Entry { meta: meta(place, facts), ..Entry::default() }, mode).await
+    }
+
+    /// Stores an upload at `place` as the value of `entry`, which has none yet and says in its facts that it is for `place`.
+    pub(crate) async fn put_as(
+        &self,
+        place: &Place<'_>,
+        upload: Upload,
+        mut entry: Entry,
+        mode: PutMode,
+    ) -> Result<PutOutcome> {
         let Upload { content, len, digest, share } = upload;
-        let mut entry = Entry { meta: meta(place, facts), ..Entry::default() };
         match content {
             Content::Memory(bytes) if len <= self.inline => entry.value = bytes,
             content => {
@@ -159,6 +165,30 @@ impl Vault {
             tracing::warn!(store, name, %error, "a read failed and is answered as a miss");
             None
         })
+    }
+}
+
+/// Returns what `entry` says of the value at `place`.
+fn found(place: &Place<'_>, entry: Entry) -> Option<Found> {
+    // A key that leads to somebody else's entry would be a wrong value.
+    if entry.meta.name != place.name
+        || entry.meta.namespace != *place.namespace
+        || entry.meta.kind != place.kind()
+    {
+        return None;
+    }
+    let created = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(entry.meta.created.as_millis());
+    let (facts, mut others) = (entry.meta.tags, entry.outputs);
+    let value = others.iter().position(|output| output.path.as_bytes() == OUTPUT.as_bytes());
+    match value.map(|at| others.remove(at).kind) {
+        None => {
+            let (len, digest) = (entry.value.len() as u64, Digest::blake3(&entry.value));
+            Some(Found { len, digest, created, facts, others, inline: Some(entry.value) })
+        }
+        Some(OutputKind::File { digest, len, .. }) => {
+            Some(Found { len, digest, created, facts, others, inline: None })
+        }
+        Some(_) => None,
     }
 }
 

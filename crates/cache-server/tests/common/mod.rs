@@ -132,12 +132,38 @@ impl Client {
         if is_head || matches!(status, 100 | 204 | 304) {
             return Some(answer);
         }
+        if answer.header("transfer-encoding") == Some("chunked") {
+            while let Some(len) = self.chunk_len().await.filter(|len| *len > 0) {
+                self.at_least(len + 2).await?;
+                answer.body.extend(self.buffer.drain(..len));
+                self.buffer.drain(..2);
+            }
+            self.at_least(2).await?;
+            self.buffer.drain(..2);
+            return Some(answer);
+        }
         let len: usize = answer.header("content-length").expect("every answer has a length").parse().unwrap();
+        self.at_least(len).await?;
+        answer.body = self.buffer.drain(..len).collect();
+        Some(answer)
+    }
+
+    async fn at_least(&mut self, len: usize) -> Option<()> {
         while self.buffer.len() < len {
             self.more().await?;
         }
-        answer.body = self.buffer.drain(..len).collect();
-        Some(answer)
+        Some(())
+    }
+
+    async fn chunk_len(&mut self) -> Option<usize> {
+        let end = loop {
+            if let Some(end) = self.buffer.windows(2).position(|two| two == b"\r\n") {
+                break end;
+            }
+            self.more().await?;
+        };
+        let line = String::from_utf8(self.buffer.drain(..end + 2).collect()).unwrap();
+        Some(usize::from_str_radix(line.trim_end(), 16).unwrap())
     }
 
     /// Returns whether the server has closed the connection, and nothing more came.
