@@ -35,12 +35,15 @@
 mod budget;
 mod download;
 mod failure;
+mod generic;
+mod native;
 mod options;
 mod pending;
 mod server;
 mod store;
 mod token;
 mod upload;
+mod wire;
 
 pub use options::{Backend, HttpOptions, Mode};
 pub use store::{HttpStore, NAME};

@@ -16,6 +16,8 @@ pub enum Backend {
     /// `GET`, `HEAD`, `PUT` and `DELETE` by path: nginx with its DAV module, any `WebDAV` server, any key-value store over HTTP.
     #[default]
     Generic,
+    /// Our own: a server of this project.
+    Native,
 }
 
 /// What may be done with the server. The server's own rights hold as well.
@@ -85,8 +87,8 @@ impl HttpOptions {
     pub const RETRIES: u32 = 2;
     /// Default of [`max_blob`](Self::max_blob), in bytes: larger than any sensible artifact.
     pub const MAX_BLOB: u64 = 16 << 30;
-    /// Default of [`max_entry`](Self::max_entry), in bytes: many thousand outputs, or the largest value.
-    pub const MAX_ENTRY: u64 = 16 << 20;
+    /// Default of [`max_entry`](Self::max_entry), in bytes: the largest value, and facts about a hundred thousand outputs.
+    pub const MAX_ENTRY: u64 = 24 << 20;
     /// Default of [`connections`](Self::connections): enough to hide a round trip, few enough for a small server.
     pub const CONNECTIONS: usize = 64;
     /// Bytes per second that buy time: a streamed body may take the timeout, and a second for so many bytes that have come.

@@ -187,7 +187,10 @@ impl Server {
         let status = answer.response.status();
         let known = status.is_success()
             || answer.is_absence()
-            || matches!(status, StatusCode::CONFLICT | StatusCode::RANGE_NOT_SATISFIABLE);
+            || matches!(
+                status,
+                StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE
+            );
         if known { Ok(answer) } else { Err(self.refused(&answer.response, method.as_str(), size)) }
     }
 
@@ -230,29 +233,52 @@ impl Server {
     /// # Cancel safety
     /// As [`exchange`](Self::exchange).
     pub(crate) async fn fetch(&self, path: &str, limit: u64) -> Result<Option<Bytes>> {
+        self.fetch_question(&Question::new(Method::GET, path), limit).await
+    }
+
+    /// Returns the whole answer to `question`, or nothing if there is nothing. It has no more than `limit` bytes.
+    ///
+    /// # Cancel safety
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn fetch_question(&self, question: &Question<'_>, limit: u64) -> Result<Option<Bytes>> {
         let mut attempts = self.attempts();
         loop {
-            match self.fetch_once(path, limit, attempts.deadline).await {
+            match self.fetch_once(question, limit, attempts.deadline).await {
                 Ok(content) => return Ok(content),
                 Err(failure) => attempts.again(failure).await?,
             }
         }
     }
 
-    async fn fetch_once(&self, path: &str, limit: u64, deadline: Instant) -> Result<Option<Bytes>, Failure> {
-        let mut answer = self.ask_once(&Question::new(Method::GET, path), deadline).await?;
+    async fn fetch_once(
+        &self,
+        question: &Question<'_>,
+        limit: u64,
+        deadline: Instant,
+    ) -> Result<Option<Bytes>, Failure> {
+        let mut answer = self.ask_once(question, deadline).await?;
         if answer.is_absence() {
             return Ok(None);
         }
         if answer.response.status() != StatusCode::OK {
-            return Err(self.refused(&answer.response, "GET", 0));
+            return Err(self.refused(&answer.response, question.method.as_str(), 0));
         }
+        self.content(&mut answer, limit, deadline).await.map(Some)
+    }
+
+    /// Returns all that an answer has, which is no more than `limit` bytes.
+    ///
+    /// # Cancel safety
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn content(
+        &self,
+        answer: &mut Answer,
+        limit: u64,
+        deadline: Instant,
+    ) -> Result<Bytes, Failure> {
         let too_large = |size| {
-            Failure::lasting(Error::TooLarge {
-                what: format!("what {} has at {path}", self.place()),
-                size,
-                limit,
-            })
+            let what = format!("what {} answers", self.place());
+            Failure::lasting(Error::TooLarge { what, size, limit })
         };
         let announced = answer.len();
         if let Some(size) = announced.filter(|size| *size > limit) {
@@ -271,7 +297,26 @@ impl Server {
         if announced.is_some_and(|announced| announced != content.len() as u64) {
             return Err(self.passing("its answer ends early"));
         }
-        Ok(Some(content.into()))
+        Ok(content.into())
+    }
+
+    /// Removes what is at `path` and returns whether there was something. Not repeated: the second answer would be about
+    /// what the first attempt left.
+    ///
+    /// # Cancel safety
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn remove(&self, path: &str) -> Result<bool> {
+        let answer = self.ask_once(&Question::new(Method::DELETE, path), self.deadline()).await;
+        Ok(answer.map_err(|failure| failure.error)?.response.status().is_success())
+    }
+
+    /// Returns whether there is something of `len` bytes at `path`.
+    ///
+    /// # Cancel safety
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn has_blob(&self, path: &str, len: u64) -> Result<bool> {
+        let there = self.ask(&Question::new(Method::HEAD, path)).await?;
+        Ok(there.response.status().is_success() && there.len() == Some(len))
     }
 
     /// Begins an operation.

@@ -76,7 +76,7 @@ pub(super) async fn put(call: &Call<'_>, hex: &str, body: &mut Body) -> Result<R
     let mut upload = call.app.vault.spool.receive(body, &expected).await?;
     let (entry, size) = checked(call, &key, &mut upload).await?;
     let len = upload.len;
-    let named: Vec<_> = facts::blobs(&entry).into_iter().collect();
+    let named = facts::blobs(&entry);
     let missing = missing(call.app, &call.namespace, &named).await;
     if let Some(first) = missing.first() {
         let message = format!(

@@ -1,6 +1,6 @@
 //! What the entry that the store has says about the one of the client.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use cache_core::signing::KeyId;
 use cache_core::{Digest, Entry, EntryMeta, Key, Listed, Namespace, Output, OutputKind, RelPath};
@@ -39,9 +39,10 @@ pub(super) fn prefix() -> &'static str {
     ENTRY
 }
 
-/// Returns the blobs that `entry` names, each once with each length.
-pub(super) fn blobs(entry: &Entry) -> BTreeSet<(Digest, u64)> {
-    entry.blobs().map(|(digest, len)| (*digest, len)).collect()
+/// Returns the blobs that `entry` names, each once with each length, in the order of the outputs.
+pub(super) fn blobs(entry: &Entry) -> Vec<(Digest, u64)> {
+    let mut seen = HashSet::new();
+    entry.blobs().map(|(digest, len)| (*digest, len)).filter(|blob| seen.insert(*blob)).collect()
 }
 
 /// Returns the entry that the store is to have at `place` for the client's, which has `size` bytes, without its value.
@@ -50,7 +51,8 @@ pub(super) fn wrap(place: &Place<'_>, entry: Entry, size: u64) -> Option<Entry> 
         let path = format!("{BLOBS}/{}/{}/{len}", digest.function().name(), digest.to_hex());
         Some(Output { path: RelPath::new(path).ok()?, kind: OutputKind::Directory })
     });
-    let outputs = outputs.collect::<Option<Vec<_>>>()?;
+    let mut outputs = outputs.collect::<Option<Vec<_>>>()?;
+    outputs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     let signer = entry.signer().map(|signer| signer.to_string());
     let mut meta = entry.meta;
     let facts = Facts {
@@ -128,7 +130,8 @@ mod tests {
         };
         let first = wrap(&place, entry.clone(), entry.size()).unwrap();
         assert_eq!((first.meta.namespace.as_str(), first.meta.kind.as_str()), ("team", "http-native"));
-        assert_eq!(named(&first.outputs).unwrap(), blobs(&entry).into_iter().collect::<Vec<_>>());
+        assert_eq!(blobs(&entry), [(one, 3), (two, 3)]);
+        assert_eq!(named(&first.outputs).unwrap(), blobs(&entry));
         let back = unwrap(listed(&first)).unwrap();
         assert_eq!((back.key, &back.meta, back.size), (key, &entry.meta, entry.size()));
         assert_eq!(back.signer, entry.signer());

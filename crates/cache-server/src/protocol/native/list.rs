@@ -1,7 +1,10 @@
 //! Lists of entries.
 
 use axum::response::Response;
-use cache_core::{Error, ListFilter, Listed, Namespace};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cache_core::envelope::encode_entry_facts;
+use cache_core::{Entry, Error, ListFilter, Listed, Namespace, Timestamp};
 use http::StatusCode;
 use serde_json::json;
 
@@ -46,16 +49,27 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Refusal> {
         }
     })?;
     let passing = page.items.into_iter().filter_map(facts::unwrap).filter(|item| filter.passes(&item.meta));
-    let items: Vec<_> = passing.map(|item| shown(&item)).collect();
+    let items: Vec<_> = passing.filter_map(|item| shown(&item)).collect();
     Ok(with_content(StatusCode::OK, JSON, json!({ "items": items, "next": page.next }).to_string()))
 }
 
-fn shown(item: &Listed) -> serde_json::Value {
-    json!({
-        "key": item.key,
-        "meta": item.meta,
-        "size": item.size,
-        "last_used": item.last_used,
-        "signer": item.signer.map(|signer| signer.to_string()),
-    })
+/// Returns what a list says of an entry: what people look for, and all of its facts, exactly, in the form of the envelope.
+fn shown(item: &Listed) -> Option<serde_json::Value> {
+    let Listed { key, meta, size, last_used, signer } = item;
+    let facts = encode_entry_facts(key, &Entry { meta: meta.clone(), ..Entry::default() }).ok()?;
+    Some(json!({
+        "key": key.to_hex(),
+        "namespace": meta.namespace.as_str(),
+        "kind": meta.kind,
+        "name": meta.name,
+        "created": meta.created.as_millis(),
+        "expires": meta.expires.map(Timestamp::as_millis),
+        "writer": meta.writer,
+        "cost_ms": meta.cost_ms,
+        "tags": meta.tags,
+        "size": size,
+        "last_used": last_used.map(Timestamp::as_millis),
+        "signer": signer.map(|signer| signer.to_string()),
+        "facts": STANDARD.encode(facts),
+    }))
 }

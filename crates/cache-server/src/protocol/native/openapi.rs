@@ -153,10 +153,16 @@ fn schemas() -> Value {
             "type": "object", "required": ["items", "next"],
             "properties": {
                 "items": { "type": "array", "items": {
-                    "type": "object", "required": ["key", "meta", "size", "last_used", "signer"],
+                    "type": "object",
+                    "required": ["key", "namespace", "kind", "name", "size", "last_used", "signer", "facts"],
                     "properties": {
-                        "key": key, "meta": { "type": "object" }, "size": number,
-                        "last_used": { "type": ["integer", "null"] }, "signer": { "type": ["string", "null"] },
+                        "key": key, "namespace": { "type": "string" }, "kind": { "type": "string" },
+                        "name": { "type": "string" }, "created": number, "expires": { "type": ["integer", "null"] },
+                        "writer": { "type": "string" }, "cost_ms": number,
+                        "tags": { "type": "object", "additionalProperties": { "type": "string" } },
+                        "size": number, "last_used": { "type": ["integer", "null"] },
+                        "signer": { "type": ["string", "null"] },
+                        "facts": { "type": "string", "contentEncoding": "base64" },
                     },
                 } },
                 "next": { "type": ["string", "null"], "description": "The next page's `after`; null if this is the last one." },
