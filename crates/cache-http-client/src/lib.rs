@@ -36,6 +36,7 @@ mod budget;
 mod download;
 mod failure;
 mod generic;
+mod hedge;
 mod native;
 mod options;
 mod pending;

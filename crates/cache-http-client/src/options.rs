@@ -76,6 +76,9 @@ pub struct HttpOptions {
     /// Whether a part of a blob is believed without the rest. It comes at less cost then and cannot be verified, so the server
     /// must be one that cannot err. Without it, all of the blob is fetched and verified for each part.
     pub trust_ranges: bool,
+    /// Whether a read that takes longer than 95 of 100 do is asked a second time beside the first, and the earlier answer
+    /// taken. It is done for at most one of fifty reads, and never for what changes something.
+    pub hedge: bool,
 }
 
 impl HttpOptions {
@@ -111,6 +114,7 @@ impl HttpOptions {
             connections: Self::CONNECTIONS,
             extra_ca: None,
             trust_ranges: false,
+            hedge: true,
         }
     }
 

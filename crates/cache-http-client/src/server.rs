@@ -14,8 +14,9 @@ use reqwest::{Client, Method, Request, Response, StatusCode, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::budget::{Budget, LONGEST_RETRY_AFTER, wait};
-use crate::failure::{Again, Failure};
+use crate::budget::Budget;
+use crate::failure::Failure;
+use crate::hedge::Hedge;
 use crate::options::HttpOptions;
 
 /// An idle connection is closed after this time, before most servers close it and a request is lost on the way.
@@ -32,6 +33,7 @@ pub(crate) struct Server {
     authorization: Option<HeaderValue>,
     pub(crate) options: HttpOptions,
     pub(crate) budget: Budget,
+    hedge: Hedge,
     places: Arc<Semaphore>,
 }
 
@@ -96,7 +98,8 @@ impl Server {
         let client = builder.build().map_err(|error| invalid("the TLS configuration", &error))?;
         let authorization = authorization(&client, &base, &options)?;
         let places = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
-        Ok(Self { client, base, authorization, options, budget: Budget::new(), places })
+        let budget = Budget::of_repetitions();
+        Ok(Self { client, base, authorization, options, budget, hedge: Hedge::new(), places })
     }
 
     /// Returns how messages call the server.
@@ -221,7 +224,8 @@ impl Server {
     pub(crate) async fn ask(&self, question: &Question<'_>) -> Result<Answer> {
         let mut attempts = self.attempts();
         loop {
-            match self.ask_once(question, attempts.deadline).await {
+            let attempt = || self.ask_once(question, attempts.deadline);
+            match self.hedged(question, attempt).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => attempts.again(failure).await?,
             }
@@ -243,11 +247,25 @@ impl Server {
     pub(crate) async fn fetch_question(&self, question: &Question<'_>, limit: u64) -> Result<Option<Bytes>> {
         let mut attempts = self.attempts();
         loop {
-            match self.fetch_once(question, limit, attempts.deadline).await {
+            let attempt = || self.fetch_once(question, limit, attempts.deadline);
+            match self.hedged(question, attempt).await {
                 Ok(content) => return Ok(content),
                 Err(failure) => attempts.again(failure).await?,
             }
         }
+    }
+
+    /// Returns what `attempt` at `question` comes to. A read that is late is attempted a second time beside that: whatever is
+    /// small as a whole, and of what is larger the beginning of the answer.
+    async fn hedged<T, F>(&self, question: &Question<'_>, attempt: impl Fn() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let reads = matches!(question.method, Method::GET | Method::HEAD);
+        if !(reads && self.options.hedge) {
+            return attempt().await;
+        }
+        self.hedge.first_of(attempt, || self.places.available_permits() > 0).await
     }
 
     async fn fetch_once(
@@ -366,12 +384,7 @@ impl Attempts<'_> {
     /// # Cancel safety
     /// A repetition that was counted is lost.
     pub(crate) async fn again(&mut self, failure: Failure) -> Result<()> {
-        let pause = match failure.again {
-            Again::No => return Err(failure.error),
-            Again::Yes => wait(self.made),
-            Again::After(time) if time > LONGEST_RETRY_AFTER => return Err(failure.error),
-            Again::After(time) => time,
-        };
+        let Some(pause) = failure.again.pause(self.made) else { return Err(failure.error) };
         let is_last = self.made >= self.server.options.retries || Instant::now() + pause >= self.deadline;
         if is_last || !self.server.budget.spend() {
             return Err(failure.error);
