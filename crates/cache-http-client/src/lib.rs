@@ -32,6 +32,7 @@
 //! A proxy is taken from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. Redirects of questions are followed, without
 //! the token if they lead to another server; those of uploads and removals are errors.
 
+mod bazel;
 mod budget;
 mod download;
 mod failure;

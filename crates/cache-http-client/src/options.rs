@@ -18,6 +18,8 @@ pub enum Backend {
     Generic,
     /// Our own: a server of this project.
     Native,
+    /// Bazel's HTTP cache, `ac/<hex>` and `cas/<hex>`: bazel-remote and others.
+    Bazel,
 }
 
 /// What may be done with the server. The server's own rights hold as well.

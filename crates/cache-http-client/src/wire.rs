@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::download::Download;
 use crate::options::{Backend, HttpOptions};
 use crate::server::{Answer, Server};
-use crate::{generic::Generic, native::Native};
+use crate::{bazel::Bazel, generic::Generic, native::Native};
 
 /// Largest value in an entry, in bytes: that of the disk store, so that entries move between them.
 pub(crate) const MAX_VALUE: u64 = 16 << 20;
@@ -68,6 +68,7 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync + 'static {
 pub(crate) fn open(server: &Arc<Server>) -> Arc<dyn Wire> {
     match server.options.backend {
         Backend::Generic => Arc::new(Generic::new(Arc::clone(server))),
+        Backend::Bazel => Arc::new(Bazel::new(Arc::clone(server))),
         Backend::Native => Arc::new(Native::new(Arc::clone(server))),
     }
 }

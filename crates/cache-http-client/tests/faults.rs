@@ -276,7 +276,8 @@ async fn our_own_protocol_is_doubted_in_the_same_way() {
         ("sends an unknown frame", whole(&[9, 9, 9])),
         ("sends a frame that is too long", whole(&frame(u32::MAX, b"x"))),
         ("sends half a frame", whole(&frame(100, b"x"))),
-        ("sends another entry", whole(&frame(other.len() as u32, &other))),
+        ("sends another entry", whole(&other)),
+        ("sends other entries", whole(&frame(other.len() as u32, &other).repeat(2))),
         (
             "refuses without reason",
             sends("HTTP/1.1 409 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
@@ -309,6 +310,28 @@ async fn our_own_protocol_is_doubted_in_the_same_way() {
             assert!(writes.is_err(), "a server that {fault} is said to have a blob");
             let puts = soon(store.put(&key, &Entry::default(), PutMode::Overwrite)).await;
             assert!(puts.is_err(), "a server that {fault} is said to have an entry");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_bazels_protocol_is_doubted_in_the_same_way() {
+    let blob = content(1, 2 << 20);
+    let (len, digest, key) = (blob.len(), Digest::blake3(&blob), Key::from_bytes([1; 32]));
+    for (fault, act) in faults(&blob) {
+        let claims_success = act.bytes.starts_with(b"HTTP/1.1 2");
+        let server = Server::start(vec![act]).await;
+        let store = server.store_of(Backend::Bazel, 1);
+        assert!(
+            !matches!(soon(all_of(&store, &digest)).await, Ok(Some(_))),
+            "a server that {fault} is believed"
+        );
+        assert!(!matches!(soon(store.get(&key)).await, Ok(Some(_))), "a server that {fault} is believed");
+        let missing = soon(store.missing(&[digest])).await;
+        assert!(!missing.as_ref().is_ok_and(Vec::is_empty), "a server that {fault} is said to have a blob");
+        if !claims_success {
+            let writes = soon(store.write(&digest, len as u64, in_pieces(&blob, 100_000))).await;
+            assert!(writes.is_err(), "a server that {fault} is said to have a blob");
         }
     }
 }

@@ -84,6 +84,30 @@ async fn the_suite_passes() {
     assert_eq!(skipped, ["collected_unreferenced"], "{report}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_suite_passes_over_bazels_protocol() {
+    let server = Arc::new(start(Rights::default()).await);
+    let number = AtomicU64::new(0);
+    let suite = Suite::new(move || {
+        let namespace = number.fetch_add(1, Ordering::Relaxed);
+        let mut options = server.options(&format!("/ns/store{namespace}/instance"));
+        options.backend = Backend::Bazel;
+        async move { Arc::new(HttpStore::open(options).unwrap()) as Arc<dyn Store> }
+    })
+    .spawner(|task| drop(tokio::spawn(task)));
+    let report = all(&suite).await;
+    assert!(report.is_ok(), "{report}");
+    let skipped: Vec<&str> = report.skipped().map(|(name, _)| name).collect();
+    let expected = [
+        "list_pages",
+        "list_filters",
+        "list_while_writing",
+        "concurrent_if_absent",
+        "collected_unreferenced",
+    ];
+    assert_eq!(skipped, expected, "{report}");
+}
+
 #[tokio::test]
 async fn many_questions_are_one_request() {
     let server = start(Rights::default()).await;
