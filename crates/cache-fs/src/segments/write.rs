@@ -127,6 +127,7 @@ impl Log {
                         sys::sync(&file)?;
                         self.sync_others(&header)?;
                     }
+                    self.end_what_was_replaced()?;
                     Tally::count(&self.tally.puts);
                     if duplicate.is_some() {
                         Tally::count(&self.tally.duplicates);
@@ -235,7 +236,7 @@ impl Log {
         match sys::hard_link(from, &to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let dir = self.large_dir(header.position.class, header.position.byte / self.segment());
-                crate::trust::create_private_dir(&dir)?;
+                cache_core::files::create_private_dir(&dir)?;
                 sys::hard_link(from, &to)
             }
             // A position that a power failure let be used twice.
@@ -254,12 +255,6 @@ impl Log {
             let own = match self.find_own(spot, header)? {
                 None => {
                     let Some(own) = self.insert(spot, header.position, len)? else { continue };
-                    if if_absent && self.twins(spot, &own, header)?.iter().any(|(_, it)| self.is_there(it)) {
-                        // Another process has put it there too, and may have said that it was the first.
-                        self.index.clear(&own)?;
-                        std::thread::yield_now();
-                        continue;
-                    }
                     own
                 }
                 // The index is being made anew, and whoever does it has found this record already.
@@ -281,10 +276,31 @@ impl Log {
                     own
                 }
             };
-            self.end_twins(spot, &own, header)?;
+            if !if_absent {
+                self.end_twins(spot, &own, header)?;
+            } else if !self.is_first(spot, &own, header)? {
+                self.index.clear(&own)?;
+                std::thread::yield_now();
+                continue;
+            }
             return Ok(if self.index.is_exchanged()? { Commit::Exchanged } else { Commit::Done });
         }
         Err(super::busy())
+    }
+
+    /// Returns whether a record was stored where there was none. Somebody else who does the same looks only after that as well,
+    /// so that not both find that they are the first. Who is must not end the other's record, or its own, as
+    /// [`end_twins`](Self::end_twins) would: the other one takes its back, and would find nothing in its way then.
+    fn is_first(&self, spot: &Spot, own: &Found, header: &Header) -> io::Result<bool> {
+        let twins = self.twins(spot, own, header)?;
+        if twins.iter().any(|(_, twin)| twin.state == State::Alive && self.is_there(twin)) {
+            return Ok(false);
+        }
+        for (found, twin) in twins {
+            self.kill(&twin)?;
+            self.index.clear(&found)?;
+        }
+        Ok(true)
     }
 
     /// Lets the index lead to a record, and returns how it is found; nothing if somebody else took the room. What has to make
