@@ -214,9 +214,6 @@ impl Index {
             let table = self.table();
             if !table.is_current()? {
                 let new = self.successor(&table)?;
-                // Who still has the old one must not go by it: while the new one is being filled, what is stored does not end
-                // what the old one leads to.
-                let _ = sys::blank(table.file());
                 *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
                 self.exchanged.store(true, Ordering::SeqCst);
             }
@@ -237,7 +234,7 @@ impl Index {
         // Unless the store is another one, which has its own index.
         let control = super::control::Control::open(&self.root, true)?;
         if control.is_some_and(|control| control.constant.store == self.store) {
-            super::rebuild::mark(&self.root)?;
+            super::rebuild::mark_deleted(&self.root)?;
             let temp = write_empty(&self.root, self.store, old.buckets(), old.access())?;
             // Without taking the place of what another process may just have put there.
             let linked = sys::hard_link(&temp, &path);

@@ -35,7 +35,7 @@ mod write;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -129,6 +129,8 @@ pub(crate) struct Log {
     tally: Tally,
     /// The oldest segments of the logs, as far as this process knows.
     oldest: [AtomicU64; 2],
+    /// Whether the index may lack what an index that was deleted leads to.
+    deleted_index: AtomicBool,
 }
 
 impl Log {
@@ -175,6 +177,7 @@ impl Log {
             evictor: Mutex::default(),
             tally: Tally::default(),
             oldest: oldest.map(AtomicU64::new),
+            deleted_index: AtomicBool::new(writable && rebuild::is_deleted(root)),
         }))
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::index::{Found, Index, Plan, Spot};
 use super::record::{Class, Header, Position, State};
@@ -12,6 +13,10 @@ use super::{Log, files, sys};
 
 /// Is there while the index lacks what the segments hold.
 const MARKER: &str = "rebuild";
+/// What the marker says if nobody can find anything in the index that was there before.
+const BLANKED: &[u8] = b"the index is being made anew\n";
+/// What it says if the index was deleted: processes that had it open still find in it what it leads to.
+const DELETED: &[u8] = b"the index was deleted and is being made anew\n";
 
 /// Puts an empty index into place, to be filled.
 pub(super) fn begin(root: &Path, store: u64, plan: Plan) -> io::Result<()> {
@@ -36,19 +41,38 @@ fn fill_later(root: &Path, store: u64, plan: Plan) -> io::Result<()> {
     let empty = Class::ALL
         .into_iter()
         .all(|class| files::numbers(&root.join("log"), class).is_ok_and(|numbers| numbers.is_empty()));
+    let old = sys::open_if_there(&root.join("index"), true)?;
     if !empty {
-        mark(root)?;
+        mark(root, if old.is_some() { BLANKED } else { DELETED })?;
     }
     // Processes that have it open must not go by what it says of another store.
-    if let Some(old) = sys::open_if_there(&root.join("index"), true)? {
+    if let Some(old) = old {
         sys::blank(&old)?;
     }
     Index::create(root, store, plan)
 }
 
-/// Notes that the index lacks what the segments hold.
-pub(super) fn mark(root: &Path) -> io::Result<()> {
-    sys::write_at(&sys::create(&root.join(MARKER))?, b"the index is being made anew\n", 0)
+/// Notes that the index was deleted, and that the next one lacks what the segments hold.
+pub(super) fn mark_deleted(root: &Path) -> io::Result<()> {
+    mark(root, DELETED)
+}
+
+fn mark(root: &Path, text: &[u8]) -> io::Result<()> {
+    // Whoever has a deleted one open goes on with that, whatever happens to its successors.
+    let text = if is_deleted(root) { DELETED } else { text };
+    sys::write_at(&sys::create(&root.join(MARKER))?, text, 0)
+}
+
+/// Returns whether the index was deleted, and its successor lacks what the segments hold.
+pub(super) fn is_deleted(root: &Path) -> bool {
+    // One that cannot be read may say so.
+    sys::open_if_there(&root.join(MARKER), false)
+        .and_then(|marker| {
+            let Some(marker) = marker else { return Ok(false) };
+            let mut text = [0; DELETED.len()];
+            Ok(sys::read_at(&marker, &mut text, 0)? == DELETED.len() && text == DELETED)
+        })
+        .unwrap_or(true)
 }
 
 impl Log {
@@ -85,6 +109,16 @@ impl Log {
         self.drop_leases();
         self.finish_rebuild()?;
         self.index.settled();
+        Ok(())
+    }
+
+    /// Fills the successor of a deleted index, at once, after something was stored: who still has the deleted one open finds
+    /// what was replaced there, and only who finds that in the new one ends it.
+    pub(super) fn end_what_was_replaced(&self) -> io::Result<()> {
+        if self.deleted_index.load(Ordering::Relaxed) {
+            self.finish_rebuild()?;
+            self.deleted_index.store(false, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -230,6 +264,7 @@ fn better(first: &Header, second: &Header) -> Better {
 
 #[cfg(test)]
 mod tests {
+    use super::super::read::{Depth, Payload};
     use super::super::{Kind, Put, Settings, Source, Worth};
     use super::*;
 
@@ -249,6 +284,32 @@ mod tests {
         };
         log.index.find(&Spot::of_key(Kind::Raw, &KEY), visit).unwrap();
         all
+    }
+
+    fn value(log: &Log) -> Option<Vec<u8>> {
+        let mut buffer = Vec::new();
+        let sight = log.look_up(Kind::Raw, &KEY, Depth::Bytes, true, &mut buffer).unwrap();
+        match sight.into_record().map(|record| record.payload) {
+            Some(Payload::Bytes(range)) => Some(buffer[range].to_vec()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_was_replaced_is_not_found_in_a_deleted_index() {
+        for writer in 0..2 {
+            let dir = tempfile::tempdir().unwrap();
+            let old = Log::open_or_create(dir.path(), Settings::default()).unwrap();
+            put(&old, b"first", Worth::Normal);
+            sys::remove_file(&dir.path().join("index")).unwrap();
+            // One makes the index anew, the other finds that begun; by themselves, logs do nothing in the background.
+            let new = [(); 2].map(|()| Log::open(dir.path(), Settings::default()).unwrap().unwrap());
+            assert!(new[writer].is_rebuilding());
+            assert_eq!(value(&old).as_deref(), Some(&b"first"[..]), "nothing was replaced yet");
+            put(&new[writer], b"second", Worth::Normal);
+            assert_eq!(value(&new[writer]).as_deref(), Some(&b"second"[..]));
+            assert_eq!(value(&old), None, "the deleted index leads to what was replaced");
+        }
     }
 
     /// Makes two slots of one key, as two processes may that store it at once: each finds that it is absent.

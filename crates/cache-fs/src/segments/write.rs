@@ -127,6 +127,7 @@ impl Log {
                         sys::sync(&file)?;
                         self.sync_others(&header)?;
                     }
+                    self.end_what_was_replaced()?;
                     Tally::count(&self.tally.puts);
                     if duplicate.is_some() {
                         Tally::count(&self.tally.duplicates);
