@@ -207,4 +207,16 @@ mod tests {
         assert!(collect(bytes(4)).await.is_err());
         assert_eq!(collect(bytes(0)).await.unwrap(), "");
     }
+
+    #[tokio::test]
+    async fn what_has_to_be_waited_for_comes_as_well() {
+        let content: Vec<u8> = (0..2 * PIECE + 5).map(|i| (i % 249) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"before").unwrap();
+        file.write_all(&content).unwrap();
+        let waiting = tokio::task::spawn_blocking(move || read(file, 6, vec![0; PIECE]));
+        let body =
+            Outgoing { source: Source::Reading(waiting), left: content.len() as u64, spare: Arc::default() };
+        assert_eq!(body.collect().await.unwrap().to_bytes(), content);
+    }
 }
