@@ -105,9 +105,6 @@ fn run(cli: &Cli) -> Result<bool> {
     let measured = bench.run()?;
     let million =
         if cli.million { million::run(&servers, &plan, &cpus, scratch.path())? } else { Vec::new() };
-    if !million.is_empty() {
-        println!("\n{}", report::million(&million));
-    }
     let goals = goals::all(&measured, &million);
     println!("\n{}", goals::lines(&goals));
     Ok(!(cli.check && goals.iter().any(goals::Goal::is_missed)))

@@ -11,7 +11,7 @@ use crate::memory::Memory;
 use crate::plan::{Plan, SMALL};
 use crate::servers::{BAZEL_REMOTE, NGINX, Server};
 use crate::turns::{of, remove, store, sync, verify};
-use crate::{Method, Result, SEED};
+use crate::{Method, Result, SEED, report};
 
 /// Starts of which the median counts.
 const STARTS: usize = 5;
@@ -33,8 +33,11 @@ pub(crate) struct Million {
 pub(crate) fn run(servers: &[Server], plan: &Plan, cpus: &Cpus, scratch: &Path) -> Result<Vec<Million>> {
     let contents = Contents::new(&Block::new(SEED, SMALL), SMALL);
     let mut all = Vec::new();
+    println!("\n{}", report::million_title(plan.million));
     for server in servers.iter().filter(|server| server.name() != NGINX) {
-        all.push(one(server, plan, cpus, scratch, &contents).map_err(of(server))?);
+        let measured = one(server, plan, cpus, scratch, &contents).map_err(of(server))?;
+        println!("{}", report::million(&measured));
+        all.push(measured);
     }
     Ok(all)
 }

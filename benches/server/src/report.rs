@@ -2,6 +2,7 @@
 
 use crate::memory::Memory;
 use crate::million::Million;
+use crate::plan::{SMALL, size};
 use crate::servers::OURS;
 use crate::turns::{Round, Row, Table};
 
@@ -37,26 +38,31 @@ pub(crate) fn table(table: &Table) -> String {
     lines.join("\n")
 }
 
-pub(crate) fn million(all: &[Million]) -> String {
-    let entries = all.first().map_or(0, |million| million.entries);
-    let mut lines = vec![format!(
-        "{entries} entries of 1 KiB, the server started again\n  {:<14}{:>16}{:>16}{:>22}{:>22}",
-        "", "ready", "slowest start", "memory when ready", "after reading"
-    )];
+/// Returns the line above those of [`million`].
+pub(crate) fn million_title(entries: u64) -> String {
+    format!(
+        "{entries} entries of {}, the server started again\n  {:<14}{:>12}{:>16}{:>22}{:>22}",
+        size(SMALL),
+        "",
+        "ready",
+        "slowest start",
+        "memory when ready",
+        "after reading"
+    )
+}
+
+pub(crate) fn million(it: &Million) -> String {
     let of = |memory: Memory| format!("{} MiB, {} own", memory.resident >> 20, memory.own >> 20);
-    lines.extend(all.iter().map(|million| {
-        let ready = median(million.ready.iter().copied()).unwrap_or(f64::NAN);
-        let slowest = million.ready.iter().copied().fold(f64::NAN, f64::max);
-        format!(
-            "  {:<14}{:>16}{:>16}{:>22}{:>22}",
-            million.name,
-            time(ready),
-            time(slowest),
-            of(million.at_start),
-            of(million.after_reading)
-        )
-    }));
-    lines.join("\n")
+    let ready = median(it.ready.iter().copied()).unwrap_or(f64::NAN);
+    let slowest = it.ready.iter().copied().fold(f64::NAN, f64::max);
+    format!(
+        "  {:<14}{:>12}{:>16}{:>22}{:>22}",
+        it.name,
+        time(ready),
+        time(slowest),
+        of(it.at_start),
+        of(it.after_reading)
+    )
 }
 
 impl Table {

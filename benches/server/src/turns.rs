@@ -143,7 +143,7 @@ impl<'a> Bench<'a> {
             connections: case.connections,
             numbers,
             warm_up: if counted { Duration::ZERO } else { self.plan.warm_up },
-            time: if counted { Duration::from_secs(3_600) } else { self.plan.time },
+            time: if counted { Duration::from_hours(1) } else { self.plan.time },
             requests: case.requests,
             threads: self.cpus.generator.len(),
         }
@@ -191,7 +191,7 @@ pub(crate) fn store(running: &Running, contents: &Contents, count: u64) -> Resul
         connections: CONNECTIONS.min(count) as usize,
         numbers: Numbers::From(0),
         warm_up: Duration::ZERO,
-        time: Duration::from_secs(3_600),
+        time: Duration::from_hours(1),
         requests: count,
         threads: 1,
     };
