@@ -1,9 +1,11 @@
 //! `setup`: installs what the tests need from the system's package manager where it can, and names
 //! it where it cannot. Does nothing, quickly, where everything is there.
 
+mod maven;
 mod tools;
 
 use std::env;
+use std::fs;
 use std::path::PathBuf;
 
 use crate::files;
@@ -32,10 +34,14 @@ struct Tool {
 }
 
 enum Source {
-    /// The package's name, in the order of [`MANAGERS`].
+    /// The package's name, in the order of [`MANAGERS`]; empty where there is none.
     Packages([&'static str; MANAGERS.len()]),
     /// Arguments of `cargo install`.
     Cargo(&'static [&'static str]),
+    /// A program from crates.io, exactly of this version, in a directory that nobody else uses.
+    Crate { package: &'static str, version: &'static str, args: &'static [&'static str] },
+    /// Maven, exactly of this version, with what its tests need.
+    Maven { version: &'static str },
     /// Packages of npm, exactly of these versions, in a directory that nobody else uses.
     Npm { packages: &'static [&'static str], bin: &'static str },
     /// The program at the root of a Go module, exactly of this version.
@@ -82,11 +88,13 @@ impl Tool {
         }
     }
 
-    /// Returns where the program of a tool is that [`directory`] holds.
+    /// Returns what is there of a tool that [`directory`] holds: its program, or what is made last.
     fn program(&self) -> Option<PathBuf> {
         match self.source {
             Source::Npm { bin, .. } => Some(self.directory()?.join("node_modules/.bin").join(bin)),
             Source::Go { bin, .. } => Some(self.directory()?.join(bin)),
+            Source::Crate { package, .. } => Some(self.directory()?.join("bin").join(package)),
+            Source::Maven { .. } => Some(maven::result(&self.directory()?)),
             Source::Packages(_) | Source::Cargo(_) => None,
         }
     }
@@ -118,6 +126,20 @@ impl Tool {
                 let build = ["build", "-C", source, "-buildvcs=false", "-o"];
                 Step::new("go").args(build).arg(dir.join(bin)).arg(".").run()
             }
+            Source::Crate { package, version, args } => {
+                // It takes minutes. Optimised as its author wants, it takes twice as many, and tests gain nothing from that.
+                let target = dir.join("target");
+                Step::cargo(["install", "--locked", package, "--version", version])
+                    .args(args)
+                    .arg("--root")
+                    .arg(&dir)
+                    .env("CARGO_TARGET_DIR", &target)
+                    .env("CARGO_PROFILE_RELEASE_LTO", "off")
+                    .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+                    .run()?;
+                fs::remove_dir_all(&target).map_err(Stop::io("remove", &target))
+            }
+            Source::Maven { version } => maven::install(&dir, version),
             Source::Packages(_) | Source::Cargo(_) => Ok(()),
         }
     }
@@ -154,8 +176,8 @@ pub(crate) fn install(bench: bool) -> Result {
     }
     let others = missing.iter().filter_map(|tool| match tool.source {
         Source::Cargo(args) => Some(Step::cargo(["install", "--locked"]).args(args).run()),
-        Source::Npm { .. } | Source::Go { .. } => Some(tool.install_to_directory()),
         Source::Packages(_) => None,
+        _ => Some(tool.install_to_directory()),
     });
     all(std::iter::once(install_packages(&missing)).chain(others))
 }
@@ -192,6 +214,11 @@ fn install_packages(missing: &[&Tool]) -> Result {
     };
     let manager = &MANAGERS[index];
     let packages = packages(&wanted, index);
+    if packages.is_empty() {
+        let names: Vec<&str> = wanted.iter().map(|tool| tool.name).collect();
+        let program = manager.program;
+        return Err(Stop::absent(format!("{program} has no {}: install by hand", names.join(", "))));
+    }
     let install = Step::new(manager.program).args(manager.install).args(&packages);
     let Some(rights) = Rights::find(manager) else {
         return Err(Stop::absent(format!("no rights to install packages, type: sudo {install}")));
@@ -207,7 +234,7 @@ fn packages(tools: &[&&Tool], manager: usize) -> Vec<&'static str> {
     let mut names: Vec<&str> = tools
         .iter()
         .filter_map(|tool| match tool.source {
-            Source::Packages(names) => Some(names[manager]),
+            Source::Packages(names) => Some(names[manager]).filter(|name| !name.is_empty()),
             _ => None,
         })
         .collect();
@@ -256,11 +283,12 @@ mod tests {
     fn tools_of_which_no_package_manager_knows_the_version_have_it_in_their_names() {
         for tool in TOOLS.iter().chain(BENCH_TOOLS) {
             let pinned = match tool.source {
-                Source::Npm { packages, .. } => Some(packages[0]),
-                Source::Go { package, .. } => Some(package),
+                Source::Npm { packages, .. } => packages[0].rsplit_once('@').map(|(_, version)| version),
+                Source::Go { package, .. } => package.rsplit_once('@').map(|(_, version)| version),
+                Source::Crate { version, .. } | Source::Maven { version } => Some(version),
                 Source::Packages(_) | Source::Cargo(_) => None,
             };
-            if let Some((_, version)) = pinned.and_then(|package| package.rsplit_once('@')) {
+            if let Some(version) = pinned {
                 assert!(tool.name.ends_with(version), "{} is not named after {version}", tool.name);
                 assert!(tool.probe.is_empty(), "{} would be found in another version", tool.name);
             }

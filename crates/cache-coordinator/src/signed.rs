@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use cache_core::signing::Unsigned;
-use cache_core::signing::{KeyId, Keyring, Standing};
+use cache_core::signing::{Keyring, Place, Standing};
 use cache_core::{
     Body, Capabilities, Clock, Collected, Digest, Entry, Error, Event, Key, ListFilter, MissReason, Observer,
     Observers, Page, PutMode, PutOutcome, Result, Store, SystemClock,
@@ -90,14 +90,6 @@ struct Counters {
     unknown_signer: AtomicU64,
 }
 
-/// Where an entry may be.
-#[derive(Clone, Copy)]
-struct Place {
-    address: Key,
-    /// Whose entries are there; nobody's where unsigned ones are.
-    signer: Option<KeyId>,
-}
-
 impl Signed {
     /// How long signed entries last unless they say otherwise: as long as the disk keeps what nobody uses. It bounds for how
     /// long somebody can put an old entry back in the place of a newer one.
@@ -175,31 +167,16 @@ impl Signed {
         refused.push_back((*key, reason));
     }
 
-    /// Returns where the entry under `key` may be, the best place first.
-    fn places(&self, key: &Key) -> impl Iterator<Item = Place> {
-        let plain = (self.unsigned == Unsigned::Accept).then_some(Place { address: *key, signer: None });
-        let signed = self.ring.ids().map(|id| Place { address: id.address(key), signer: Some(id) });
-        signed.chain(plain)
-    }
-
-    /// Returns what `entry`, found at `place`, is worth. In the place of one signer, an entry of another is one that
-    /// somebody moved.
-    fn standing(&self, key: &Key, place: Place, entry: &Entry) -> Standing {
-        match self.ring.standing(key, entry) {
-            Standing::Valid if place.signer.is_some() && place.signer != entry.signer() => Standing::Forged,
-            Standing::Unsigned if place.signer.is_none() => Standing::Valid,
-            standing => standing,
-        }
-    }
-
     /// Returns `entry` if it counts. If not, it is counted and told, and removed if it is forged.
     async fn check(&self, key: &Key, place: Place, entry: Entry) -> Option<Entry> {
-        let (counter, reason) = match self.standing(key, place, &entry) {
+        let Some(reason) = self.ring.flaw(key, &place, &entry) else {
             // No store is taken at its word for that: its clock and ours may differ.
-            Standing::Valid => return Some(entry).filter(|entry| !entry.meta.is_expired(self.clock.now())),
-            Standing::Unsigned => (&self.counters.unsigned, MissReason::Unsigned),
-            Standing::UnknownSigner => (&self.counters.unknown_signer, MissReason::UnknownSigner),
-            Standing::Forged => (&self.counters.forged, MissReason::Forged),
+            return Some(entry).filter(|entry| !entry.meta.is_expired(self.clock.now()));
+        };
+        let counter = match reason {
+            MissReason::Unsigned => &self.counters.unsigned,
+            MissReason::UnknownSigner => &self.counters.unknown_signer,
+            _ => &self.counters.forged,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         self.remember(key, reason);
@@ -271,12 +248,12 @@ impl Store for Signed {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>> {
-        let places: Vec<Place> = self.places(key).collect();
+        let places: Vec<Place> = self.ring.places(key, self.unsigned).collect();
         self.find(key, &places).await
     }
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>> {
-        let places: Vec<Place> = keys.iter().flat_map(|key| self.places(key)).collect();
+        let places: Vec<Place> = keys.iter().flat_map(|key| self.ring.places(key, self.unsigned)).collect();
         let mut found = self.inner_get_many(&places).await?.into_iter();
         let each = places.len().checked_div(keys.len()).unwrap_or_default();
         let mut entries = Vec::with_capacity(keys.len());
@@ -294,7 +271,7 @@ impl Store for Signed {
         let entry = renewed.as_ref().unwrap_or(entry);
         let signer = entry.signer();
         let (own, others): (Vec<Place>, Vec<Place>) =
-            self.places(key).partition(|place| place.signer == signer);
+            self.ring.places(key, self.unsigned).partition(|place| place.signer == signer);
         let Some(own) = own.first() else {
             return Err(Error::Invalid(format!(
                 "the entry {key} was given a signer that is not in the ring"
@@ -324,7 +301,7 @@ impl Store for Signed {
     /// Of several entries, some may be removed and others not.
     async fn remove(&self, key: &Key) -> Result<bool> {
         let mut removed = false;
-        for place in self.places(key) {
+        for place in self.ring.places(key, self.unsigned) {
             removed |= self.inner.remove(&place.address).await?;
         }
         Ok(removed)

@@ -15,7 +15,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -96,12 +96,7 @@ impl UsedKeys {
     /// If it cannot be written. What is there stays then.
     pub fn save(&self, path: &Path) -> Result<()> {
         let fail = |e| Error::io("cannot write which entries were used to", path, e);
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(dir).map_err(fail)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir).map_err(fail)?;
-        file.write_all(&self.encode()).map_err(fail)?;
-        file.persist(path).map_err(|e| fail(e.error))?;
-        Ok(())
+        cache_core::files::replace(path, &self.encode()).map_err(fail)
     }
 }
 

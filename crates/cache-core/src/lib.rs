@@ -20,6 +20,7 @@ mod entry;
 pub mod envelope;
 mod error;
 mod event;
+pub mod files;
 mod hex;
 pub mod human;
 mod key;

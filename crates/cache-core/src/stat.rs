@@ -2,8 +2,7 @@
 
 mod known;
 
-use std::fs::{File, Metadata, OpenOptions};
-use std::io;
+use std::fs::Metadata;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -119,21 +118,6 @@ pub fn permissions(metadata: &Metadata) -> u32 {
 #[cfg(not(unix))]
 pub fn permissions(metadata: &Metadata) -> u32 {
     if metadata.permissions().readonly() { 0o444 } else { 0o644 }
-}
-
-/// Opens a file to be read. A pipe that somebody put in its place does not make us wait for a writer.
-///
-/// # Errors
-/// What the system says, without the path.
-pub fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(
-        &mut options,
-        rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
-    );
-    options.open(path)
 }
 
 fn kind(metadata: &Metadata) -> Kind {

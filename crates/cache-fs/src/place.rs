@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use cache_core::files::create_private_dir;
 use cache_core::{Error, Policy, Result};
 
 use crate::options::{Layout, Options};
 use crate::report::Note;
-use crate::trust::{self, create_private_dir};
+use crate::trust;
 use crate::{disk, marker};
 
 /// What the names of the layouts' roots begin with, each followed by its version, and the newest that is known.

@@ -1,19 +1,9 @@
 //! Whether a directory is a safe place for a cache.
 
-use std::fs::{DirBuilder, Metadata};
-use std::io;
+use std::fs::Metadata;
 use std::path::Path;
 
 use cache_core::{Error, Result};
-
-/// Creates `dir`, and what is above it, for its owner alone. Fine if it exists.
-pub(crate) fn create_private_dir(dir: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
-}
 
 /// Refuses a directory in which somebody else could have put wrong bytes.
 pub(crate) fn check(dir: &Path) -> Result<()> {

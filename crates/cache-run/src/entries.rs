@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_core::signing::{KeyId, Keyring, Standing, Unsigned};
+use cache_core::signing::{Keyring, Unsigned};
 use cache_core::{Entry, Key, MissReason, PutMode, Result, Timestamp};
 use cache_fs::{FsStore, Lookup};
 
@@ -19,17 +19,11 @@ pub struct Signing {
     pub unsigned: Unsigned,
 }
 
-/// The entries of a store, each at an [address](KeyId::address) of its signer.
+/// The entries of a store, each at the [place](cache_core::signing::Place) of its signer.
 #[derive(Clone, Copy)]
 pub(crate) struct Entries<'a> {
     pub(crate) store: &'a FsStore,
     pub(crate) signing: Option<&'a Signing>,
-}
-
-/// Where an entry may be.
-struct Place {
-    address: Key,
-    signer: Option<KeyId>,
 }
 
 impl Entries<'_> {
@@ -37,10 +31,10 @@ impl Entries<'_> {
     pub(crate) fn get(&self, key: &Key) -> Result<Lookup> {
         let Some(signing) = self.signing else { return self.store.get(key) };
         let mut why = MissReason::Absent;
-        for place in signing.places(key) {
+        for place in signing.ring.places(key, signing.unsigned) {
             let reason = match self.store.get(&place.address)? {
                 Lookup::Miss(reason) => reason,
-                Lookup::Hit(entry) => match signing.flaw(key, &place, &entry) {
+                Lookup::Hit(entry) => match signing.ring.flaw(key, &place, &entry) {
                     None => return Ok(Lookup::Hit(entry)),
                     Some(flaw) => {
                         self.put_aside(&place.address, flaw);
@@ -63,9 +57,9 @@ impl Entries<'_> {
     /// Returns the best entry under `key`, also if its time is over.
     pub(crate) fn get_stale(&self, key: &Key) -> Result<Option<Entry>> {
         let Some(signing) = self.signing else { return self.store.get_stale(key) };
-        for place in signing.places(key) {
+        for place in signing.ring.places(key, signing.unsigned) {
             if let Some(entry) = self.store.get_stale(&place.address)?
-                && signing.flaw(key, &place, &entry).is_none()
+                && signing.ring.flaw(key, &place, &entry).is_none()
             {
                 return Ok(Some(entry));
             }
@@ -81,7 +75,7 @@ impl Entries<'_> {
         let created = Timestamp::from(std::time::SystemTime::now());
         entry.meta.expires.get_or_insert_with(|| created.plus(LIFETIME));
         signing.ring.sign(key, &mut entry)?;
-        let mut places = signing.places(key);
+        let mut places = signing.ring.places(key, signing.unsigned);
         if let Some(own) = places.next() {
             let _ = self.store.put(&own.address, &entry, PutMode::Overwrite)?;
         }
@@ -99,26 +93,6 @@ impl Entries<'_> {
         if flaw == MissReason::Forged {
             // In a cache that is only read it stays, and is found forged again.
             let _ = self.store.remove(address);
-        }
-    }
-}
-
-impl Signing {
-    /// Returns where the entry under `key` may be; first where it is put.
-    fn places(&self, key: &Key) -> impl Iterator<Item = Place> {
-        let plain = (self.unsigned == Unsigned::Accept).then_some(Place { address: *key, signer: None });
-        let signed = self.ring.ids().map(|id| Place { address: id.address(key), signer: Some(id) });
-        signed.chain(plain)
-    }
-
-    /// Returns why the entry at `place` does not count.
-    fn flaw(&self, key: &Key, place: &Place, entry: &Entry) -> Option<MissReason> {
-        match self.ring.standing(key, entry) {
-            Standing::Valid if place.signer.is_none() || place.signer == entry.signer() => None,
-            Standing::Unsigned if place.signer.is_none() => None,
-            Standing::Unsigned => Some(MissReason::Unsigned),
-            Standing::UnknownSigner => Some(MissReason::UnknownSigner),
-            Standing::Valid | Standing::Forged => Some(MissReason::Forged),
         }
     }
 }

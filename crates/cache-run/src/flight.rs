@@ -115,7 +115,7 @@ impl FlightLock {
         match regular::open(&self.path, &mut options) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let Some(dir) = self.path.parent() else { return Err(error) };
-                regular::make_private_dir(dir)?;
+                cache_core::files::create_private_dir(dir)?;
                 regular::open(&self.path, &mut options)
             }
             other => other,

@@ -3,15 +3,16 @@
 //! One file holds the memory of one base directory, in the format of [`KnownDigests`]. A file that is damaged, foreign, or
 //! of another version is an empty memory. What is in it is only ever a shortcut.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cache_core::files::{self, Links};
 use cache_core::stat::KnownDigests;
 use cache_core::{Clock, Digest, HashFunction, StatFingerprint, SystemClock, Timestamp};
 
-use crate::inputs::{InputError, Read as ReadFile, Stat, is_trustworthy, read_file};
-use crate::regular::{self, make_private_dir};
+use crate::inputs::{InputError, Stat, is_trustworthy, read_file};
+use crate::regular;
 
 /// What is remembered about the files below one base directory: stat fingerprint → BLAKE3 digest of the content.
 ///
@@ -94,7 +95,7 @@ impl Memory {
         if trusted && let Some(digest) = self.get(stat.fingerprint) {
             return Ok(digest);
         }
-        let ReadFile { digest, stat, len } = read_file(path, true)?;
+        let files::Content { digest, stat, len } = read_file(path, Links::Follow)?;
         if trusted && stat.settled(now) && len == stat.len {
             self.insert(stat.fingerprint, digest);
         }
@@ -112,11 +113,7 @@ impl Memory {
             return Ok(());
         }
         let merged = self.loaded.merged(&read(&path), self.learned.iter().copied());
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        make_private_dir(dir)?;
-        let mut file = tempfile::Builder::new().prefix(".memory-").tempfile_in(dir)?;
-        file.write_all(merged.as_bytes())?;
-        file.persist(&path).map_err(|error| error.error)?;
+        files::replace(&path, merged.as_bytes())?;
         self.loaded = merged;
         self.learned.clear();
         Ok(())

@@ -19,7 +19,6 @@ use tempfile::{Builder, TempDir};
 
 use crate::memory::Memory;
 use crate::outputs::OutputPattern;
-use crate::regular::make_private_dir;
 use crate::spec::{MtimeMode, RestoreMode};
 
 /// Files up to this size are read whole; larger ones are cloned or copied from file to file.
@@ -363,7 +362,7 @@ impl Staging {
             return Ok(dir.path().join(name));
         }
         // After a crash, leftovers there are found again; elsewhere they would lie in the user's tree.
-        let _ = make_private_dir(&self.central);
+        let _ = cache_core::files::create_private_dir(&self.central);
         let central = device_of_writable(&self.central).is_some_and(|of| of == device);
         let place = if central { &self.central } else { existing };
         let dir = Builder::new().prefix(".vitte-restore-").tempdir_in(place).map_err(failed)?;

@@ -15,12 +15,17 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use tracing::Instrument as _;
 
 use crate::counters::{Counters, Totals, add};
-use crate::gate::{Gate, Held};
+use crate::framing;
+use crate::gate::Gate;
 use crate::health;
+use crate::record::Record;
 use crate::reply::Refusal;
 use crate::rights::{Grant, Right, Throttle};
+use crate::settings::{Current, Settings};
+use crate::slots::Slots;
 use crate::target::Target;
 use crate::vault::{Expected, Place, Vault};
 use crate::{Protocol, ServerOptions};
@@ -38,9 +43,10 @@ const RETRY: u64 = 1;
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct App {
-    pub(crate) options: ServerOptions,
+    current: Current,
     pub(crate) vault: Vault,
     pub(crate) gate: Gate,
+    pub(crate) connections: Slots,
     pub(crate) totals: Totals,
     pub(crate) started: Instant,
     /// Whether the server was told to stop.
@@ -60,13 +66,14 @@ pub(crate) struct Call<'a> {
     pub(crate) app: &'a App,
     pub(crate) parts: &'a Parts,
     pub(crate) target: &'a Target,
+    settings: &'a Settings,
     protocol: Protocol,
     namespace: Namespace,
     grant: Grant,
 }
 
 impl App {
-    pub(crate) fn new(options: ServerOptions, vault: Vault) -> Self {
+    pub(crate) fn new(settings: Settings, vault: Vault) -> Self {
         let mut run = [0; 4];
         // Without random numbers, ids are only less distinct.
         if getrandom::fill(&mut run).is_err() {
@@ -74,15 +81,30 @@ impl App {
         }
         Self {
             vault,
-            gate: Gate::new(options.limits.requests, options.timeouts.turn),
+            gate: Gate::new(settings.options.limits.requests),
+            connections: Slots::new(settings.options.limits.connections),
             totals: Totals::new(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             throttle: Throttle::default(),
             run: u32::from_le_bytes(run),
             next: AtomicU64::new(0),
-            options,
+            current: Current::new(settings),
         }
+    }
+
+    /// Returns what the server goes by right now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.current.get()
+    }
+
+    /// Goes by other settings from now on.
+    pub(crate) fn apply(&self, settings: Settings) {
+        let ServerOptions { limits, timeouts, .. } = &settings.options;
+        self.gate.resize(limits.requests);
+        self.connections.resize(limits.connections);
+        self.vault.set(limits, timeouts);
+        self.current.set(settings);
     }
 
     /// Returns the routes of the server. Paths of the protocols are read by [`Protocol::of`]: theirs begin with any instance
@@ -91,35 +113,45 @@ impl App {
         Router::new().fallback(answer).with_state(self)
     }
 
-    async fn dispatch(&self, parts: &Parts, peer: IpAddr, body: &mut Body) -> Result<Response, Refusal> {
+    async fn dispatch(
+        &self,
+        settings: &Settings,
+        parts: &Parts,
+        peer: IpAddr,
+        body: &mut Body,
+        record: &mut Record,
+    ) -> Result<Response, Refusal> {
+        framing::check(parts)?;
         let mut target = Target::parse(parts.uri.path())?;
         let namespace = take_namespace(&mut target)?;
-        if let Some(response) = health::answer(self, parts, &target, |app| app.admit(parts, peer).is_ok()) {
+        if let Some(response) = health::answer(self, parts, &target, || self.admit(settings, parts, peer)) {
             return response;
         }
         let Some((protocol, path)) = Protocol::of(&target) else {
             return Err(Refusal::new(StatusCode::NOT_FOUND, "no protocol has this path"));
         };
-        if !self.options.protocol(protocol).enabled {
+        record.protocol = Some(protocol);
+        if !settings.options.protocol(protocol).enabled {
             return Err(Refusal::new(StatusCode::NOT_FOUND, "this protocol is switched off here"));
         }
         let refused = |refusal: Refusal| {
             add(&self.totals.of(protocol).refused, u64::from(refusal.status() != StatusCode::NOT_FOUND));
             refusal
         };
-        let grant = self.admit(parts, peer).map_err(refused)?;
+        let grant = self.admit(settings, parts, peer).map_err(refused)?;
         let namespace = grant.namespace(namespace).map_err(refused)?;
-        let call = Call { app: self, parts, target: &target, protocol, namespace, grant };
+        record.namespace = Some(namespace.clone());
+        let call = Call { app: self, parts, target: &target, settings, protocol, namespace, grant };
         protocol.answer(&call, path, body).await.map_err(refused)
     }
 
-    fn admit(&self, parts: &Parts, peer: IpAddr) -> Result<Grant, Refusal> {
+    fn admit(&self, settings: &Settings, parts: &Parts, peer: IpAddr) -> Result<Grant, Refusal> {
         // A page in somebody's browser can reach a server that asks for no token, build tools never say that they are one.
         let changes = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        if self.options.rights.is_open() && changes && parts.headers.contains_key(ORIGIN) {
+        if settings.options.rights.is_open() && changes && parts.headers.contains_key(ORIGIN) {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "web pages may not change the cache"));
         }
-        self.options.rights.admit(&parts.headers, peer, &self.throttle)
+        settings.options.rights.admit(&parts.headers, peer, &self.throttle)
     }
 
     fn request_id(&self) -> String {
@@ -132,39 +164,51 @@ async fn answer(
     Extension(Peer(peer)): Extension<Peer>,
     request: Request<Body>,
 ) -> Response {
-    let (started, id) = (Instant::now(), app.request_id());
     let (parts, mut body) = request.into_parts();
+    let mut record = Record::new(Arc::clone(&app), app.request_id(), peer, &parts);
+    let settings = app.settings();
     add(&app.totals.requests, 1);
     // Whether the server lives must be known most of all when it is busy.
-    let permit = if health::is_path(parts.uri.path()) { None } else { Some(app.gate.enter().await) };
-    let mut response = match permit {
-        Some(None) => {
+    if !health::is_path(parts.uri.path()) {
+        record.slot = app.gate.enter(settings.options.timeouts.turn).await;
+        if record.slot.is_none() {
             add(&app.totals.shed, 1);
             let message = "the server has too much to do";
-            Refusal::later(StatusCode::SERVICE_UNAVAILABLE, message, RETRY).into_response()
+            let refusal = Refusal::later(StatusCode::SERVICE_UNAVAILABLE, message, RETRY);
+            let response = refuse(&parts, refusal);
+            return finish(record, &parts, body, response).await;
         }
-        _ => app.dispatch(&parts, peer, &mut body).await.unwrap_or_else(Refusal::into_response),
-    };
-    drain(&parts, body).await;
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    }
+    let span = record.span();
+    let answer = app.dispatch(&settings, &parts, peer, &mut body, &mut record).instrument(span).await;
+    let response = answer.unwrap_or_else(|refusal| refuse(&parts, refusal));
+    finish(record, &parts, body, response).await
+}
+
+async fn finish(record: Record, parts: &Parts, body: Body, mut response: Response) -> Response {
+    drain(parts, body).await;
+    if let Ok(value) = HeaderValue::from_str(record.id()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    tracing::info!(
-        target: "vitte_cache::access",
-        id,
-        %peer,
-        method = %parts.method,
-        path = parts.uri.path(),
-        status = response.status().as_u16(),
-        micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-    );
-    match permit {
-        // A download runs until its last byte is sent.
-        Some(Some(permit)) if !response.body().is_end_stream() => {
-            response.map(|body| Body::new(Held { body, _permit: permit }))
-        }
-        _ => response,
+    record.follow(response)
+}
+
+/// Returns a refusal as the clients of the protocol that was asked take it.
+fn refuse(parts: &Parts, refusal: Refusal) -> Response {
+    // A miss is the same for all, and there are many.
+    if refusal.message().is_empty() {
+        return refusal.into_response();
     }
+    match protocol_of(parts.uri.path()) {
+        Some(protocol) => protocol.refuse(&parts.method, refusal),
+        None => refusal.into_response(),
+    }
+}
+
+fn protocol_of(path: &str) -> Option<Protocol> {
+    let mut target = Target::parse(path).ok()?;
+    take_namespace(&mut target).ok()?;
+    Protocol::of(&target).map(|(protocol, _)| protocol)
 }
 
 /// Reads what is left of a body, within limits. Who asked whether to send it has not sent it.
@@ -240,10 +284,25 @@ impl Call<'_> {
         self.app.totals.of(self.protocol)
     }
 
+    /// Returns the options that the request goes by.
+    pub(crate) fn options(&self) -> &ServerOptions {
+        &self.settings.options
+    }
+
+    /// Returns whether what names other values is a miss while one of them is not there.
+    pub(crate) fn checks_references(&self) -> bool {
+        self.options().protocol(self.protocol).check_references
+    }
+
+    /// Returns how many bytes the largest value of any protocol may have.
+    pub(crate) fn max_value(&self) -> u64 {
+        self.options().limits.max_value
+    }
+
     /// Returns what the body has to be.
     pub(crate) fn expected(&self, sha256: Option<Digest>) -> Expected {
-        let limit = self.app.options.limits.max_value;
-        let own = self.app.options.protocol(self.protocol).max_value.unwrap_or(limit);
+        let limit = self.max_value();
+        let own = self.options().protocol(self.protocol).max_value.unwrap_or(limit);
         Expected { len: announced(self.parts), sha256, limit: limit.min(own) }
     }
 }

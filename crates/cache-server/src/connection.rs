@@ -1,6 +1,8 @@
 //! One connection, from its acceptance to its end.
 
 use std::convert::Infallible;
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,13 +13,18 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use crate::ServerOptions;
 use crate::app::{App, Peer};
+use crate::counters::add;
 use crate::idle::Idle;
+use crate::listen::Stream;
+use crate::slots::Slot;
 
 /// Bytes of a connection's buffer for what comes in; its header must fit.
 const BUFFER: usize = 64 << 10;
@@ -32,6 +39,10 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const SEND_BUFFER: usize = 256 << 10;
 /// Streams that a client may open and reset before it is cut off ("rapid reset").
 const MAX_RESETS: usize = 64;
+
+/// What somebody reads who speaks HTTP where HTTPS is spoken.
+const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 55\r\nConnection: close\r\n\r\n\
+    this port speaks TLS: the address begins with https://\n";
 
 /// Returns how connections are served.
 pub(crate) fn builder(options: &ServerOptions) -> Builder<TokioExecutor> {
@@ -55,45 +66,94 @@ pub(crate) fn builder(options: &ServerOptions) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Serves a connection until it ends, or until `stop` changes and its requests are done.
-pub(crate) async fn serve(
-    stream: TcpStream,
-    peer: Peer,
-    app: Arc<App>,
-    router: Router,
-    builder: Builder<TokioExecutor>,
-    mut stop: watch::Receiver<bool>,
-    permit: OwnedSemaphorePermit,
-) {
-    // Answers are small and somebody waits for each; that they may come late is no reason to refuse a connection.
-    let _ = stream.set_nodelay(true);
-    let timeouts = app.options.timeouts;
-    let io = TokioIo::new(Idle::new(stream, timeouts.header, timeouts.idle));
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        let router = router.clone();
-        async move {
-            Ok::<_, Infallible>(
-                router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
-            )
+/// What serves one connection.
+pub(crate) struct Connection {
+    pub(crate) peer: Peer,
+    pub(crate) app: Arc<App>,
+    pub(crate) router: Router,
+    /// Changes when the server stops.
+    pub(crate) stop: watch::Receiver<bool>,
+    /// Its place among those that are allowed at a time.
+    pub(crate) _slot: Slot,
+}
+
+impl Connection {
+    /// Serves the connection until it ends, or until the server stops and its requests are done.
+    pub(crate) async fn serve(mut self, stream: Stream) {
+        let app = Arc::clone(&self.app);
+        app.totals.connections.fetch_add(1, Ordering::Relaxed);
+        add(&app.totals.accepted, 1);
+        let _open = Open(&app);
+        let settings = app.settings();
+        let timeouts = settings.options.timeouts;
+        let tls = settings.tls.as_ref().filter(|_| matches!(stream, Stream::Tcp(_)));
+        let result = match tls {
+            None => {
+                let stream = Idle::new(stream, timeouts.header, timeouts.idle);
+                self.talk(stream, &settings.builder).await
+            }
+            Some(tls) => {
+                let shaken = tokio::select! {
+                    shaken = tokio::time::timeout(timeouts.header, shake_hands(tls, stream)) => shaken,
+                    _ = self.stop.changed() => return,
+                };
+                let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                match shaken {
+                    Ok(stream) => {
+                        let stream = Idle::new(stream, timeouts.header, timeouts.idle);
+                        self.talk(stream, &settings.builder).await
+                    }
+                    Err(error) => {
+                        add(&app.totals.handshakes_failed, 1);
+                        Err(error.into())
+                    }
+                }
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(peer = %self.peer.0, error, "a connection failed");
         }
-    });
-    app.totals.connections.fetch_add(1, Ordering::Relaxed);
-    let _open = Open(&app);
-    let connection = builder.serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        // An error means that the server is gone, which is as good a reason to stop.
-        _ = stop.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(peer = %peer.0, error, "a connection failed");
     }
-    drop(permit);
+
+    async fn talk<S>(
+        &mut self,
+        stream: S,
+        builder: &Builder<TokioExecutor>,
+    ) -> Result<(), Box<dyn Error + Send + Sync>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (peer, router) = (self.peer, self.router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            let router = router.clone();
+            async move {
+                Ok::<_, Infallible>(
+                    router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
+                )
+            }
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            result = connection.as_mut() => result,
+            // An error means that the server is gone, which is as good a reason to stop.
+            _ = self.stop.changed() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    }
+}
+
+/// Begins TLS. Who begins without it is told so.
+async fn shake_hands(tls: &TlsAcceptor, stream: Stream) -> io::Result<TlsStream<Stream>> {
+    if stream.first_byte().await?.is_some_and(|byte| byte.is_ascii_uppercase()) {
+        // Whether it arrives is the client's luck: it is closed in any case.
+        let _ = stream.try_write(PLAIN);
+        return Err(io::Error::other("it began in clear text where TLS is spoken"));
+    }
+    tls.accept(stream).await
 }
 
 /// Counts a connection as open until it is dropped.

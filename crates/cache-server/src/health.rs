@@ -10,8 +10,10 @@ use serde::Serialize;
 
 use crate::Protocol;
 use crate::app::App;
-use crate::counters::Count;
+use crate::counters::{Count, Sums};
+use crate::metrics;
 use crate::reply::{Refusal, with_content};
+use crate::rights::Grant;
 use crate::target::Target;
 
 /// What `/status` says to everybody.
@@ -28,18 +30,19 @@ struct Status<'a> {
 #[derive(Serialize)]
 struct Details<'a> {
     store: &'a str,
+    store_failures: u64,
+    store_timeouts: u64,
     uptime_seconds: u64,
-    connections: usize,
-    requests: u64,
+    #[serde(flatten)]
+    sums: Sums,
     requests_running: usize,
-    requests_shed: u64,
     spool_bytes: u64,
     protocols: BTreeMap<&'static str, Count>,
 }
 
 /// Returns whether a path as it was sent is one that is answered however busy the server is.
 pub(crate) fn is_path(path: &str) -> bool {
-    matches!(path, "/livez" | "/readyz" | "/status")
+    matches!(path, "/livez" | "/readyz" | "/status" | "/metrics")
 }
 
 /// Answers requests to the server itself; nothing if `target` is none.
@@ -47,7 +50,7 @@ pub(crate) fn answer(
     app: &App,
     parts: &Parts,
     target: &Target,
-    may_read: impl FnOnce(&App) -> bool,
+    admit: impl FnOnce() -> Result<Grant, Refusal>,
 ) -> Option<Result<Response, Refusal>> {
     let [path] = target.segments.as_slice() else { return None };
     let ready = !app.stopping.load(Ordering::Relaxed);
@@ -55,7 +58,11 @@ pub(crate) fn answer(
         "livez" => with_content(StatusCode::OK, "text/plain", "alive\n".to_owned()),
         "readyz" if ready => with_content(StatusCode::OK, "text/plain", "ready\n".to_owned()),
         "readyz" => with_content(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".to_owned()),
-        "status" => status(app, ready, may_read(app)),
+        "status" => status(app, ready, admit().is_ok()),
+        "metrics" => match admit() {
+            Ok(_) => metrics::answer(app),
+            Err(refusal) => return Some(Err(refusal)),
+        },
         _ => return None,
     };
     Some(match parts.method {
@@ -68,11 +75,11 @@ fn status(app: &App, ready: bool, details: bool) -> Response {
     let totals = &app.totals;
     let details = details.then(|| Details {
         store: app.vault.store().name(),
+        store_failures: app.vault.troubles().failures.load(Ordering::Relaxed),
+        store_timeouts: app.vault.troubles().timeouts.load(Ordering::Relaxed),
         uptime_seconds: app.started.elapsed().as_secs(),
-        connections: totals.connections.load(Ordering::Relaxed),
-        requests: totals.requests.load(Ordering::Relaxed),
-        requests_running: app.options.limits.requests.saturating_sub(app.gate.free()),
-        requests_shed: totals.shed.load(Ordering::Relaxed),
+        sums: totals.sums(),
+        requests_running: app.gate.running(),
         spool_bytes: app.vault.spool.used(),
         protocols: Protocol::ALL.into_iter().map(|it| (it.name(), totals.of(it).count())).collect(),
     });

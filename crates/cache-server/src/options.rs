@@ -5,16 +5,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Protocol, Rights};
+use crate::{Listen, Protocol, Rights, ServerError, TlsOptions};
 
 /// How a server serves. The default listens on loopback, for everybody on this machine.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Where to listen. Port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Where to listen: at least one place.
+    pub listen: Vec<Listen>,
+    /// The files for TLS. Without them, what is sent can be read by everybody on the way. Unix sockets do without.
+    pub tls: Option<TlsOptions>,
     /// Who may do what.
     pub rights: Rights,
-    /// Whether to listen beyond loopback even though no token is configured.
+    /// Whether to listen beyond loopback even though neither a token nor a client's certificate is needed.
     pub insecure_anonymous: bool,
     /// Where uploads go that are too large for memory, as unnamed files; the system's temporary directory if nothing. It is
     /// created, for this user alone, if it is not there.
@@ -30,7 +32,8 @@ pub struct ServerOptions {
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
-            listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).into()],
+            tls: None,
             rights: Rights::default(),
             insecure_anonymous: false,
             spool_dir: None,
@@ -42,6 +45,28 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
+    /// Refuses what could serve nobody, and what would serve everybody by accident.
+    pub(crate) fn check(&self, listen: &[Listen]) -> Result<(), ServerError> {
+        if listen.is_empty() {
+            return Err(ServerError::Nowhere);
+        }
+        for (what, is_zero) in [
+            ("the limit of connections", self.limits.connections == 0),
+            ("the limit of requests", self.limits.requests == 0),
+            ("the limit of streams", self.limits.streams == 0),
+        ] {
+            if is_zero {
+                return Err(ServerError::Limit { what });
+            }
+        }
+        let asks_for_certificates = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let is_open = self.rights.is_open() && !asks_for_certificates && !self.insecure_anonymous;
+        match listen.iter().find(|listen| is_open && !listen.is_loopback()) {
+            Some(listen) => Err(ServerError::Open { address: listen.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the options of `protocol`.
     pub(crate) fn protocol(&self, protocol: Protocol) -> ProtocolOptions {
         self.protocols.get(&protocol).copied().unwrap_or_default()
@@ -55,11 +80,13 @@ pub struct ProtocolOptions {
     pub enabled: bool,
     /// Largest value in bytes, if less than [`Limits::max_value`].
     pub max_value: Option<u64>,
+    /// Whether what names other values is a miss while one of them is not there. Only [`Protocol::Bazel`] has such values.
+    pub check_references: bool,
 }
 
 impl Default for ProtocolOptions {
     fn default() -> Self {
-        Self { enabled: true, max_value: None }
+        Self { enabled: true, max_value: None, check_references: true }
     }
 }
 
@@ -104,13 +131,18 @@ pub struct Timeouts {
     pub body: Duration,
     /// For a request to get its turn while as many as allowed are running.
     pub turn: Duration,
-    /// For requests under way when the server is told to stop.
+    /// For one call to the store, beyond the time it takes at [`Timeouts::STORE_RATE`]. A read that takes longer is a miss, a
+    /// write is answered 503.
+    pub store: Duration,
+    /// For requests under way when the server is told to stop, and then for the store to flush.
     pub drain: Duration,
 }
 
 impl Timeouts {
     /// Bytes per second that an upload must keep up: slower than any real network, and too fast to hold many requests open.
     pub const BODY_RATE: u64 = 4 << 10;
+    /// Bytes per second that a store must keep up: a tenth of a slow disk.
+    pub const STORE_RATE: u64 = 4 << 20;
 }
 
 impl Default for Timeouts {
@@ -121,6 +153,8 @@ impl Default for Timeouts {
             body: Duration::from_mins(1),
             // Longer than a burst of small requests takes, shorter than any client's own deadline.
             turn: Duration::from_secs(2),
+            // A disk that is busy takes seconds; no build waits longer for a cache than for the work itself.
+            store: Duration::from_secs(10),
             drain: Duration::from_secs(30),
         }
     }

@@ -51,6 +51,12 @@ impl Refusal {
         )
     }
 
+    /// An upload of which only some bytes came.
+    pub(crate) fn cut_off(received: u64) -> Self {
+        let message = format!("{received} bytes arrived, not as many as announced; nothing was stored");
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
     /// What a store could not do for a write.
     pub(crate) fn from_write(error: &Error) -> Self {
         match error {
@@ -76,6 +82,11 @@ impl Refusal {
 
     pub(crate) fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// Returns what went wrong, for the client to read; nothing for a miss.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     pub(crate) fn into_response(self) -> Response {

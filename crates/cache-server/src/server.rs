@@ -8,13 +8,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::Store;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::{App, Peer};
+use crate::connection::Connection;
+use crate::counters::add;
+use crate::listen::{Listeners, Stream};
+use crate::settings::Settings;
 use crate::vault::{Spool, Vault};
-use crate::{ServerError, ServerOptions, connection};
+use crate::{Control, Listen, ServerError, ServerOptions};
 
 /// How long to wait after the system refused to accept a connection, most often because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -25,8 +28,7 @@ const BUSY: &[u8] =
 /// A cache server that listens already. Clients that connect before it runs wait.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
+    listeners: Listeners,
     app: Arc<App>,
 }
 
@@ -42,39 +44,34 @@ impl Server {
     /// Returns a server of `store` that listens. It has to be called inside a tokio runtime with its drivers enabled.
     ///
     /// # Errors
-    /// [`ServerError::Open`] if others could reach it and need no credential, and if the address or the spool directory cannot
-    /// be used.
+    /// [`ServerError::Open`] if others could reach it and need no credential, and if an address, the certificates or the spool
+    /// directory cannot be used.
     ///
     /// # Cancel safety
     /// Dropping the future stops listening.
     pub async fn bind(options: ServerOptions, store: Arc<dyn Store>) -> Result<Self, ServerError> {
-        let address = options.listen;
-        if options.rights.is_open()
-            && !options.insecure_anonymous
-            && !address.ip().to_canonical().is_loopback()
-        {
-            return Err(ServerError::Open { address });
-        }
-        let limits = options.limits;
-        for (what, is_zero) in [
-            ("the limit of connections", limits.connections == 0),
-            ("the limit of requests", limits.requests == 0),
-            ("the limit of streams", limits.streams == 0),
-        ] {
-            if is_zero {
-                return Err(ServerError::Limit { what });
-            }
-        }
-        let spool = Spool::open(options.spool_dir.as_deref(), limits.spool_bytes, options.timeouts.body)?;
-        let failed = |source| ServerError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, app: Arc::new(App::new(options, Vault::new(store, spool))) })
+        options.check(&options.listen)?;
+        let settings = Settings::new(options)?;
+        let ServerOptions { listen, spool_dir, limits, timeouts, .. } = &settings.options;
+        let spool = Spool::open(spool_dir.as_deref(), limits.spool_bytes, timeouts.body)?;
+        let vault = Vault::new(store, spool, timeouts);
+        let listeners = Listeners::bind(listen).await?;
+        Ok(Self { listeners, app: Arc::new(App::new(settings, vault)) })
     }
 
-    /// Returns where the server listens.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+    /// Returns where the server listens, in the order of [`ServerOptions::listen`], with the ports that were taken.
+    pub fn local_addrs(&self) -> &[Listen] {
+        self.listeners.addresses()
+    }
+
+    /// Returns the first TCP address that the server listens on, if there is any.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addrs().iter().find_map(Listen::tcp)
+    }
+
+    /// Returns what changes the server while it runs.
+    pub fn control(&self) -> Control {
+        Control::new(Arc::clone(&self.app), self.local_addrs().to_vec())
     }
 
     /// Serves until `shutdown` is ready. Then it stops accepting, lets requests under way end for as long as
@@ -83,37 +80,48 @@ impl Server {
     /// # Cancel safety
     /// Dropping the future cuts off all connections. What was acknowledged is stored.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Drained {
-        let Self { listener, address, app } = self;
-        let limit = app.options.limits.connections.min(Semaphore::MAX_PERMITS);
-        let connections = Arc::new(Semaphore::new(limit));
-        let (router, builder) = (Arc::clone(&app).router(), connection::builder(&app.options));
+        let Self { mut listeners, app } = self;
+        let router = Arc::clone(&app).router();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
-        tracing::info!(%address, store = app.vault.store().name(), "serving");
+        for address in listeners.addresses() {
+            tracing::info!(%address, store = app.vault.store().name(), "serving");
+        }
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(_) = tasks.join_next() => {}
-                accepted = listener.accept() => match accepted {
+                accepted = listeners.accept() => match accepted {
                     Err(error) => pause(&error).await,
-                    Ok((stream, peer)) => match Arc::clone(&connections).try_acquire_owned() {
-                        Err(_) => turn_away(&stream),
-                        Ok(permit) => {
-                            let (app, router, builder) = (Arc::clone(&app), router.clone(), builder.clone());
-                            let peer = Peer(peer.ip().to_canonical());
-                            tasks.spawn(connection::serve(stream, peer, app, router, builder, stopped.clone(), permit));
+                    Ok((stream, peer)) => match app.connections.try_enter() {
+                        None => {
+                            add(&app.totals.turned_away, 1);
+                            turn_away(&stream);
+                        }
+                        Some(slot) => {
+                            let connection = Connection {
+                                peer: Peer(peer),
+                                app: Arc::clone(&app),
+                                router: router.clone(),
+                                stop: stopped.clone(),
+                                _slot: slot,
+                            };
+                            tasks.spawn(connection.serve(stream));
                         }
                     },
                 },
             }
         }
-        drop(listener);
+        drop(listeners);
         app.stopping.store(true, Ordering::Relaxed);
         let _ = stop.send(true);
-        let drained = drain(tasks, app.options.timeouts.drain).await;
-        if let Err(error) = app.vault.store().flush().await {
-            tracing::error!(%error, "the store could not be flushed");
+        let patience = app.settings().options.timeouts.drain;
+        let drained = drain(tasks, patience).await;
+        match tokio::time::timeout(patience, app.vault.store().flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the store could not be flushed"),
+            Err(_) => tracing::error!(?patience, "the store was not flushed in time"),
         }
         tracing::info!(cut_off = drained.cut_off, "stopped");
         drained
@@ -136,7 +144,7 @@ async fn pause(error: &io::Error) {
     }
 }
 
-fn turn_away(stream: &TcpStream) {
+fn turn_away(stream: &Stream) {
     // Whether it arrives is the client's luck: it is closed in any case.
     let _ = stream.try_write(BUSY);
 }

@@ -57,7 +57,8 @@ fn segment(raw: &str) -> Result<String, Refusal> {
     Ok(text)
 }
 
-fn decode(raw: &str) -> Option<Vec<u8>> {
+/// Returns the bytes that `raw` means, nothing if a `%` is not followed by two hexadecimal digits.
+pub(crate) fn decode(raw: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(raw.len());
     let mut rest = raw.bytes();
     while let Some(byte) = rest.next() {

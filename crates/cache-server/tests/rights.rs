@@ -19,7 +19,7 @@ fn bearer(secret: &Secret) -> String {
 
 #[tokio::test]
 async fn beyond_loopback_a_credential_is_needed() {
-    let everywhere = ServerOptions { listen: "0.0.0.0:0".parse().unwrap(), ..options() };
+    let everywhere = ServerOptions { listen: vec!["0.0.0.0:0".parse().unwrap()], ..options() };
     let error = Server::bind(everywhere.clone(), memory()).await.unwrap_err();
     assert!(matches!(error, ServerError::Open { .. }));
     assert!(error.to_string().contains("--insecure-anonymous"), "{error}");

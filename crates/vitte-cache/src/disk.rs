@@ -26,16 +26,16 @@ impl Disk {
     }
 
     fn entry(&self, key: &Key, look: Look) -> Result<Option<Entry>> {
-        for address in self.seal.addresses(key) {
+        for place in self.seal.places(key) {
             let found = match look {
-                Look::Use => self.store.get(&address.key)?,
-                Look::Peek => self.store.peek(&address.key)?,
+                Look::Use => self.store.get(&place.address)?,
+                Look::Peek => self.store.peek(&place.address)?,
             };
             let Lookup::Hit(entry) = found else { continue };
-            match self.seal.flaw(key, address, &entry) {
+            match self.seal.flaw(key, &place, &entry) {
                 None => return Ok(Some(entry)),
                 // It will be found forged again, if it cannot be removed.
-                Some(MissReason::Forged) if !self.read_only => drop(self.store.remove(&address.key)),
+                Some(MissReason::Forged) if !self.read_only => drop(self.store.remove(&place.address)),
                 Some(_) => {}
             }
         }
@@ -66,12 +66,12 @@ impl Tier for Disk {
             layout::blob(meta, store.write_blob(&bytes)?, bytes.len() as u64)?
         };
         self.seal.sign(key, &mut entry)?;
-        for (number, address) in self.seal.addresses(key).enumerate() {
+        for (number, place) in self.seal.places(key).enumerate() {
             if number == 0 {
-                let _ = store.put(&address.key, &entry, PutMode::Overwrite)?;
+                let _ = store.put(&place.address, &entry, PutMode::Overwrite)?;
             } else {
                 // What was replaced must not come back when the new one ends.
-                store.remove(&address.key)?;
+                store.remove(&place.address)?;
             }
         }
         Ok(())
@@ -82,8 +82,8 @@ impl Tier for Disk {
         // What nobody vouches for goes as well, and was not there.
         let counts = self.seal.ring.is_none() || self.has(key)?;
         let mut removed = false;
-        for address in self.seal.addresses(key) {
-            removed |= store.remove(&address.key)?;
+        for place in self.seal.places(key) {
+            removed |= store.remove(&place.address)?;
         }
         Ok(removed && counts)
     }

@@ -1,15 +1,14 @@
 //! Files that decide a value: what they contained when it was made, and whether they still do.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, PoisonError, RwLock};
 
+use cache_core::files::{self, Links};
 use cache_core::stat::{Kind, Stat, is_trustworthy};
-use cache_core::{
-    Clock, Digest, FileDependency, FileState, HashFunction, StatFingerprint, SystemClock, TreePath,
-};
+use cache_core::{Clock, Digest, FileDependency, FileState, StatFingerprint, SystemClock, TreePath};
 
 /// How many contents a process remembers: about 10 MB. Beyond that, all are forgotten and those in use learned again.
 const MAX_KNOWN: usize = 1 << 16;
@@ -128,10 +127,8 @@ fn look(path: &Path) -> Option<Seen> {
 
 /// Returns the digest of a file that has been `stat` before and still is after it was read.
 fn read(path: &Path, stat: &Stat) -> Option<Digest> {
-    let file = File::open(path).ok()?;
-    let same = || file.metadata().is_ok_and(|metadata| Stat::new(&metadata) == *stat);
-    let (digest, len) = same().then(|| Digest::of_file(HashFunction::Blake3, &file).ok())??;
-    (len == stat.len && same()).then_some(digest)
+    let content = files::content(path, Links::Follow).ok()?;
+    (content.stat == *stat && content.len == stat.len).then_some(content.digest)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Who vouches for what is on a disk.
 
-use cache_core::signing::{KeyId, Keyring, Standing};
+use cache_core::signing::{Keyring, Place, Unsigned};
 use cache_core::{Entry, Event, Key, Listed, MissReason, Observers};
 
 use crate::Result;
@@ -15,19 +15,11 @@ pub(crate) struct Seal {
     pub(crate) observers: Observers,
 }
 
-/// Where an entry may be, and who must have signed it.
-#[derive(Clone, Copy)]
-pub(crate) struct Address {
-    pub(crate) key: Key,
-    signer: Option<KeyId>,
-}
-
 impl Seal {
     /// Returns where the entry under `key` may be: first where it is put.
-    pub(crate) fn addresses(&self, key: &Key) -> impl Iterator<Item = Address> {
-        let plain = self.ring.is_none().then_some(Address { key: *key, signer: None });
-        let signed = self.ring.iter().flat_map(Keyring::ids);
-        plain.into_iter().chain(signed.map(|id| Address { key: id.address(key), signer: Some(id) }))
+    pub(crate) fn places(&self, key: &Key) -> impl Iterator<Item = Place> {
+        let plain = self.ring.is_none().then(|| Place::plain(key));
+        plain.into_iter().chain(self.ring.iter().flat_map(|ring| ring.places(key, Unsigned::Refuse)))
     }
 
     /// Signs an entry that will be stored under `key` and not change any more.
@@ -38,14 +30,9 @@ impl Seal {
         }
     }
 
-    /// Returns why the entry under `key`, found at `address`, is a miss, and tells that.
-    pub(crate) fn flaw(&self, key: &Key, address: Address, entry: &Entry) -> Option<MissReason> {
-        let reason = match self.ring.as_ref()?.standing(key, entry) {
-            Standing::Valid if entry.signer() == address.signer => return None,
-            Standing::Valid | Standing::Forged => MissReason::Forged,
-            Standing::Unsigned => MissReason::Unsigned,
-            Standing::UnknownSigner => MissReason::UnknownSigner,
-        };
+    /// Returns why the entry under `key`, found at `place`, is a miss, and tells that.
+    pub(crate) fn flaw(&self, key: &Key, place: &Place, entry: &Entry) -> Option<MissReason> {
+        let reason = self.ring.as_ref()?.flaw(key, place, entry)?;
         self.observers.emit("fs", || Event::Miss { key, reason });
         Some(reason)
     }

@@ -59,6 +59,60 @@ pub(super) const TOOLS: &[Tool] = &[
         needed_for: "tests of the server with Turborepo",
     },
     Tool {
+        name: "turbo-1.13.4",
+        probe: &[],
+        source: Source::Npm { packages: &["turbo@1.13.4"], bin: "turbo" },
+        needed_for: "tests of the server with Turborepo 1",
+    },
+    Tool {
+        name: "nx-24.0.6",
+        probe: &[],
+        source: Source::Npm { packages: &["nx@24.0.6"], bin: "nx" },
+        needed_for: "tests of the server with Nx",
+    },
+    Tool {
+        name: "sccache-0.19.0",
+        probe: &[],
+        source: Source::Crate {
+            package: "sccache",
+            version: "0.19.0",
+            args: &["--no-default-features", "--features", "webdav"],
+        },
+        needed_for: "tests of the server with sccache",
+    },
+    Tool {
+        name: "gradle",
+        probe: &["gradle", "--version"],
+        source: Source::Packages(["gradle", "", "gradle", "gradle", "gradle"]),
+        needed_for: "tests of the server with Gradle",
+    },
+    Tool {
+        name: "mvn",
+        probe: &["mvn", "--version"],
+        source: Source::Packages(["maven"; 5]),
+        needed_for: "installing the Maven of the tests",
+    },
+    Tool {
+        name: "maven-3.9.11",
+        probe: &[],
+        source: Source::Maven { version: "3.9.11" },
+        needed_for: "tests of the server with Maven's build cache extension",
+    },
+    // npm has it for others too, but no newer one, and what differs between systems is not what is tested.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    Tool {
+        name: "bazel-2.1.0",
+        probe: &[],
+        source: Source::Npm { packages: &["@bazel/bazel-linux_x64@2.1.0"], bin: "bazel" },
+        needed_for: "tests of the server with Bazel",
+    },
+    Tool {
+        name: "moon-2.5.5",
+        probe: &[],
+        source: Source::Npm { packages: &["@moonrepo/cli@2.5.5"], bin: "moon" },
+        needed_for: "tests of the server with moon",
+    },
+    Tool {
         name: "cargo-deny",
         probe: &["cargo", "deny", "--version"],
         source: Source::Cargo(&["cargo-deny", "--version", CARGO_DENY_VERSION, "--no-default-features"]),

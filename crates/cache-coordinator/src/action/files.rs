@@ -1,22 +1,18 @@
 //! The files of a checkout: what is in them, by as few reads as possible.
 
 use std::collections::HashMap;
-use std::fs::DirBuilder;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use cache_core::stat::{self, KnownDigests, Stat, is_trustworthy};
-use cache_core::{
-    Clock, Digest, FileDependency, HashFunction, RelPath, StatFingerprint, SystemClock, TreePath,
-};
+use cache_core::files::{self, ContentError, Links};
+use cache_core::stat::{KnownDigests, is_trustworthy};
+use cache_core::{Clock, Digest, FileDependency, RelPath, StatFingerprint, SystemClock, TreePath};
 use rayon::prelude::*;
 
 use super::{RecordError, outputs};
 
-/// How often a file is read that changes meanwhile, before that is an error.
-const ATTEMPTS: usize = 3;
 /// How many contents are remembered: 100 MB at most. Beyond that, all are forgotten and those in use learned again.
 const MAX_KNOWN: usize = 1 << 20;
 
@@ -163,7 +159,7 @@ impl FileStates {
             let learned = known.iter().map(|(stat, digest)| (*stat, *digest));
             self.earlier.merged(&earlier(path), learned)
         };
-        write_whole(path, merged.as_bytes()).map_err(|source| {
+        files::replace(path, merged.as_bytes()).map_err(|source| {
             self.unsaved.store(true, Ordering::Relaxed);
             FileError::Unsaved { path: path.clone(), source: Arc::new(source) }
         })
@@ -234,22 +230,14 @@ impl FileStates {
         self.looked_at.fetch_add(looks, Ordering::Relaxed);
     }
 
-    pub(super) fn read_file(&self, path: &Path) -> Result<(Digest, Stat, u64), FileError> {
-        let fail = |error| FileError::io(path, error);
+    pub(super) fn read_file(&self, path: &Path) -> Result<files::Content, FileError> {
         self.read.fetch_add(1, Ordering::Relaxed);
-        for _ in 0..ATTEMPTS {
-            let file = stat::open(path).map_err(fail)?;
-            let metadata = file.metadata().map_err(fail)?;
-            if !metadata.is_file() {
-                return Err(FileError::Special { path: path.to_owned() });
-            }
-            let stat = Stat::new(&metadata);
-            let (digest, len) = Digest::of_file(HashFunction::Blake3, &file).map_err(fail)?;
-            if Stat::new(&file.metadata().map_err(fail)?) == stat {
-                return Ok((digest, stat, len));
-            }
-        }
-        Err(FileError::KeepsChanging { path: path.to_owned() })
+        files::content(path, Links::Follow).map_err(|error| match error {
+            ContentError::Special => FileError::Special { path: path.to_owned() },
+            ContentError::KeepsChanging => FileError::KeepsChanging { path: path.to_owned() },
+            ContentError::Io(error) => FileError::io(path, error),
+            other => FileError::io(path, io::Error::other(other)),
+        })
     }
 
     pub(super) fn known(&self, stat: StatFingerprint) -> Option<Digest> {
@@ -287,22 +275,8 @@ impl FileError {
 fn earlier(path: &Path) -> KnownDigests {
     // A link could lead to a file that somebody else may replace.
     let is_own = path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
-    let file = is_own.then(|| stat::open(path).ok()).flatten();
+    let file = is_own.then(|| files::open(path, Links::Refuse).ok()).flatten();
     file.and_then(|file| KnownDigests::read(&file)).unwrap_or_default()
-}
-
-/// Puts a file with `content` in the place of what is at `path`, for this user alone.
-fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)?;
-    let mut file = tempfile::Builder::new().prefix(".files-").tempfile_in(dir)?;
-    file.write_all(content)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }
 
 /// Returns whether there is nothing at a path.

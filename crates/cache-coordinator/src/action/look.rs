@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use cache_core::files;
 use cache_core::stat::Stat;
 use cache_core::{Digest, FileState, Timestamp, TreePath};
 use rayon::prelude::*;
@@ -102,7 +103,7 @@ impl FileStates {
     fn read_at(&self, path: &Path, link: Option<Digest>) -> Result<Seen, FileError> {
         // Taken before anything is read: what is touched from now on has not settled.
         let now = self.clock().now();
-        let (digest, stat, len) = self.read_file(path)?;
+        let files::Content { digest, stat, len } = self.read_file(path)?;
         let proven = self.trusts(stat.dev, path) && stat.settled(now) && len == stat.len;
         if proven {
             self.learn(stat.fingerprint, digest);

@@ -4,6 +4,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::time::UNIX_EPOCH;
 
+use cache_core::files::{self, Links};
 use cache_core::stat::permissions;
 use cache_core::{
     Anchor, Body, Digest, Entry, EntryMeta, FileState, HashFunction, Key, KeyBuilder, Namespace, Output,
@@ -130,7 +131,7 @@ pub(crate) async fn keep(
         let path = files.base().join(output.path.to_native().map_err(FileError::from)?);
         let opened = offload({
             let path = path.clone();
-            move || cache_core::stat::open(&path)
+            move || files::open(&path, Links::Follow)
         })
         .await;
         let file = opened

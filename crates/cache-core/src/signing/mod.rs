@@ -26,7 +26,7 @@ mod keyring;
 mod source;
 
 pub use key::{KeyId, ParseSigningKeyError, SigningKey};
-pub use keyring::Keyring;
+pub use keyring::{Keyring, Place};
 pub use source::ParseKeyringError;
 
 use std::fmt;

@@ -2,10 +2,11 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
-use crate::{Error, Key, Result};
+use crate::files::{self, Links};
+use crate::{Error, Result};
 
 use super::{Keyring, ParseSigningKeyError, SigningKey};
 
@@ -75,7 +76,7 @@ impl Keyring {
     /// its owner can read or write it, as far as the permission bits of Unix say; other systems are not asked.
     pub fn from_file(path: &Path) -> Result<Self> {
         let failed = |error| Error::io("cannot read the signing key", path, error);
-        let file = crate::stat::open(path).map_err(failed)?;
+        let file = files::open(path, Links::Follow).map_err(failed)?;
         // Of what is open, and not of whatever may be at the path by now.
         let meta = file.metadata().map_err(failed)?;
         if !meta.is_file() {
@@ -120,41 +121,18 @@ fn make(dir: &Path, path: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed(error)),
     }
-    let temp = Temp::create(dir, &SigningKey::generate()?).map_err(failed)?;
-    // A link is made whole or not at all, and never in the place of another key.
-    match fs::hard_link(&temp.0, path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        // A file system without links. If two processes get here at once, one of them signs for itself until it ends.
-        Err(_) if !path.exists() => fs::rename(&temp.0, path).map_err(failed),
-        done => done.map_err(failed),
-    }
-}
-
-/// A file that only its owner can read, for as long as this lives.
-struct Temp(PathBuf);
-
-impl Temp {
-    fn create(dir: &Path, key: &SigningKey) -> io::Result<Self> {
-        let mut name = [0; 32];
-        getrandom::fill(&mut name).map_err(io::Error::other)?;
-        let path = dir.join(format!(".{FILE}-{}", &Key::from_bytes(name).to_hex()[..16]));
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&path)?;
-        let temp = Self(path);
+    let key = SigningKey::generate()?;
+    let written = || -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".signing-key-").tempfile_in(dir)?;
         writeln!(file, "{}", key.to_hex())?;
         // A key that is lost in a power failure is a cache that is lost.
-        file.sync_all()?;
-        Ok(temp)
-    }
-}
-
-impl Drop for Temp {
-    fn drop(&mut self) {
-        // Renamed, or else of no use any more.
-        let _ = fs::remove_file(&self.0);
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    match written() {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        done => done.map_err(failed),
     }
 }
 

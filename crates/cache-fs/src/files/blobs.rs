@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use cache_core::files::{self, Links};
 use cache_core::{Digest, Error, Event, HashFunction, Result};
 
 use super::address::{Address, Space};
@@ -94,7 +95,7 @@ impl Files {
     pub(crate) fn import_file(self: &Arc<Self>, path: &Path) -> Result<(Digest, u64)> {
         self.writable()?;
         let fail = |e| Error::io("cannot read", path, e);
-        let source = cache_core::stat::open(path).map_err(fail)?;
+        let source = files::open(path, Links::Follow).map_err(fail)?;
         let meta = source.metadata().map_err(fail)?;
         if !meta.is_file() {
             return Err(Error::Invalid(format!(

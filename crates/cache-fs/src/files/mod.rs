@@ -22,12 +22,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use cache_core::files::create_private_dir;
 use cache_core::{Clock, Digest, Error, Event, Key, Observers, Policy, Result};
 
 use crate::options::Options;
 use crate::place::Place;
 use crate::report::{Lookup, Usage};
-use crate::trust::create_private_dir;
 use crate::{disk, marker};
 use address::{Address, SPACES};
 use evicted::Evicted;

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use cache_core::files::create_private_dir;
 use cache_core::{Error, PutMode, PutOutcome, Result};
 use tempfile::NamedTempFile;
 
@@ -16,7 +17,6 @@ use super::address::{Address, Space};
 use super::item::{self, Rank, Recency, cost};
 use super::room::{Demand, Verdict};
 use super::visit::EMPTY_DIR;
-use crate::trust::create_private_dir;
 
 /// How often a put tries again when others take the room that it has just made.
 const ATTEMPTS: u32 = 4;

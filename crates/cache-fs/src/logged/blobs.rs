@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cache_core::files::{self, Links};
 use cache_core::{Digest, Error, Event, Fingerprinter, HashFunction, Hasher, Result};
 
 use super::{Logged, address};
@@ -144,7 +145,7 @@ impl Logged {
     pub(crate) fn import_file(self: &Arc<Self>, path: &Path) -> Result<(Digest, u64)> {
         self.writable()?;
         let fail = |e| Error::io("cannot read", path, e);
-        let source = cache_core::stat::open(path).map_err(fail)?;
+        let source = files::open(path, Links::Follow).map_err(fail)?;
         let meta = source.metadata().map_err(fail)?;
         if !meta.is_file() {
             return Err(Error::Invalid(format!(

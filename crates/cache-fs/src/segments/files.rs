@@ -58,7 +58,7 @@ impl SegmentFiles {
         let file = match sys::open_or_create(&path) {
             // Somebody has removed the directory.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                crate::trust::create_private_dir(&self.dir)?;
+                cache_core::files::create_private_dir(&self.dir)?;
                 sys::open_or_create(&path)?
             }
             opened => opened?,

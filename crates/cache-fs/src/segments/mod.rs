@@ -280,7 +280,7 @@ fn busy() -> io::Error {
 fn create_dirs(root: &Path) -> io::Result<()> {
     ["log", "large", "tmp", "locks"]
         .iter()
-        .try_for_each(|dir| crate::trust::create_private_dir(&root.join(dir)))
+        .try_for_each(|dir| cache_core::files::create_private_dir(&root.join(dir)))
 }
 
 /// Returns what the index of a store is made for.

@@ -59,7 +59,7 @@ impl Log {
     /// Returns pins, none yet.
     pub(crate) fn pins(&self) -> io::Result<Pins> {
         let dir = self.root.join(DIR);
-        crate::trust::create_private_dir(&dir)?;
+        cache_core::files::create_private_dir(&dir)?;
         let (file, path) = sys::create_temp(&dir, "pins")?;
         // Between these two, somebody may take it for one that was left behind: then it keeps nothing.
         file.lock()?;

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cache_core::files::create_private_dir;
 use cache_core::{Clock, Error, Result, SystemClock};
 
 use super::read::{Depth, Payload};
 use super::{Counters, Handle, Kind, Outcome, Put, Settings, Source, Worth};
 use crate::marker;
 use crate::options::Durability;
-use crate::trust::{self, create_private_dir};
+use crate::trust;
 
 /// How [`Segments`] are opened.
 #[derive(Clone, Debug)]

@@ -255,7 +255,7 @@ impl Log {
     }
 
     /// Returns the segment of `position`, and where in it that is; nothing if it is gone.
-    fn locate(&self, position: Position) -> io::Result<Option<(std::sync::Arc<File>, u64)>> {
+    pub(super) fn locate(&self, position: Position) -> io::Result<Option<(std::sync::Arc<File>, u64)>> {
         let number = position.byte / self.segment();
         Ok(self.files.get(position.class, number)?.map(|file| (file, position.byte % self.segment())))
     }

@@ -38,7 +38,7 @@ pub(super) fn create_temp(dir: &Path, prefix: &str) -> io::Result<(File, PathBuf
     options.read(true).write(true).create_new(true).mode(0o600).custom_flags(flags);
     let file = match options.open(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            crate::trust::create_private_dir(dir)?;
+            cache_core::files::create_private_dir(dir)?;
             options.open(&path)
         }
         opened => opened,

@@ -236,7 +236,7 @@ impl Log {
         match sys::hard_link(from, &to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let dir = self.large_dir(header.position.class, header.position.byte / self.segment());
-                crate::trust::create_private_dir(&dir)?;
+                cache_core::files::create_private_dir(&dir)?;
                 sys::hard_link(from, &to)
             }
             // A position that a power failure let be used twice.
@@ -255,12 +255,6 @@ impl Log {
             let own = match self.find_own(spot, header)? {
                 None => {
                     let Some(own) = self.insert(spot, header.position, len)? else { continue };
-                    if if_absent && self.twins(spot, &own, header)?.iter().any(|(_, it)| self.is_there(it)) {
-                        // Another process has put it there too, and may have said that it was the first.
-                        self.index.clear(&own)?;
-                        std::thread::yield_now();
-                        continue;
-                    }
                     own
                 }
                 // The index is being made anew, and whoever does it has found this record already.
@@ -282,10 +276,31 @@ impl Log {
                     own
                 }
             };
-            self.end_twins(spot, &own, header)?;
+            if !if_absent {
+                self.end_twins(spot, &own, header)?;
+            } else if !self.is_first(spot, &own, header)? {
+                self.index.clear(&own)?;
+                std::thread::yield_now();
+                continue;
+            }
             return Ok(if self.index.is_exchanged()? { Commit::Exchanged } else { Commit::Done });
         }
         Err(super::busy())
+    }
+
+    /// Returns whether a record was stored where there was none. Somebody else who does the same looks only after that as well,
+    /// so that not both find that they are the first. Who is must not end the other's record, or its own, as
+    /// [`end_twins`](Self::end_twins) would: the other one takes its back, and would find nothing in its way then.
+    fn is_first(&self, spot: &Spot, own: &Found, header: &Header) -> io::Result<bool> {
+        let twins = self.twins(spot, own, header)?;
+        if twins.iter().any(|(_, twin)| twin.state == State::Alive && self.is_there(twin)) {
+            return Ok(false);
+        }
+        for (found, twin) in twins {
+            self.kill(&twin)?;
+            self.index.clear(&found)?;
+        }
+        Ok(true)
     }
 
     /// Lets the index lead to a record, and returns how it is found; nothing if somebody else took the room. What has to make
@@ -449,6 +464,8 @@ impl Log {
         else {
             return Ok(None);
         };
+        // Of one that was cut off, only the metadata were found right.
+        let Some(rest) = buffer.get(HEADER..len as usize) else { return Ok(None) };
         // This process may have leased a piece of the very segment that is being reclaimed.
         let segment = self.segment();
         let after = (old.position.byte / segment + 1) * segment - 1;
@@ -459,7 +476,7 @@ impl Log {
         if old.place == Place::File {
             self.move_large(&new, &self.large_path(old))?;
         }
-        let parts = [&new.encode()[..], &buffer[HEADER..len as usize], &[]];
+        let parts = [&new.encode()[..], rest, &[]];
         sys::write_parts_at(&room.file, parts, room.position.byte % self.segment())?;
         Tally::count(&self.tally.records);
         // One after the other, so that a process that dies in between leaves none that counts and is not indexed.
@@ -479,5 +496,28 @@ impl Log {
             }
         }
         Ok(Some(moved))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::*;
+
+    #[test]
+    fn a_record_that_was_cut_off_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open_or_create(dir.path(), Settings::default()).unwrap();
+        let key = [9; 32];
+        let payload = Source::Bytes(&[7; 1000]);
+        let worth = Worth::Normal;
+        log.put(&Put { kind: Kind::Raw, key: &key, meta: &[], payload, worth, expires: 0, if_absent: false })
+            .unwrap();
+        let spot = Spot::of_key(Kind::Raw, &key);
+        let found = log.index.find(&spot, |found| Ok(Some(found))).unwrap().unwrap();
+        let header = log.read_header(found.slot.position()).unwrap().unwrap();
+        let (file, at) = log.locate(header.position).unwrap().unwrap();
+        file.set_len(at + header.record_len() - 1).unwrap();
+        assert!(log.keep(&header, &found, &spot, &mut Vec::new()).unwrap().is_none());
     }
 }

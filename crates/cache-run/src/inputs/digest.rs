@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cache_core::files::{self, Links};
 use cache_core::{Digest, FileState, StatFingerprint};
 use rayon::prelude::*;
 
-use super::read::{Read, read_file};
+use super::read::read_file;
 use super::{Found, Input, InputError, Kind, Stat};
 use crate::memory::Memory;
 
@@ -70,7 +71,7 @@ pub fn observe(
         }
     }
     let locate = |at: usize| Ok(paths[at].clone());
-    for (at, content) in contents(wanted, &locate, true, memory, progress)? {
+    for (at, content) in contents(wanted, &locate, Links::Follow, memory, progress)? {
         states[at] = Observed { state: content.state(), stat: content.proof };
     }
     Ok(states)
@@ -87,7 +88,7 @@ pub(super) fn inputs(
     let is_file = |(_, found): &(usize, &Found)| found.stat.kind == Kind::File;
     let wanted = files.iter().enumerate().filter(is_file).map(|(at, found)| (at, found.stat)).collect();
     let now = memory.now();
-    let mut contents = contents(wanted, &locate, false, memory, progress)?.into_iter().peekable();
+    let mut contents = contents(wanted, &locate, Links::Refuse, memory, progress)?.into_iter().peekable();
     let mut inputs = Vec::with_capacity(files.len());
     for (at, Found { path, stat }) in files.into_iter().enumerate() {
         if let Some((_, content)) = contents.next_if(|(of, _)| *of == at) {
@@ -133,7 +134,7 @@ impl Content {
 fn contents(
     wanted: Vec<(usize, Stat)>,
     locate: &(dyn Fn(usize) -> Result<PathBuf, InputError> + Sync),
-    follow: bool,
+    links: Links,
     memory: &mut Memory,
     progress: &dyn Progress,
 ) -> Result<Vec<(usize, Content)>, InputError> {
@@ -159,7 +160,7 @@ fn contents(
     progress.read(Amount::default(), total);
     let (files_done, bytes_done) = (AtomicU64::new(0), AtomicU64::new(0));
     let read = |&(at, trusted): &(usize, bool)| -> Result<_, InputError> {
-        let read = read_file(&locate(at)?, follow)?;
+        let read = read_file(&locate(at)?, links)?;
         let done = Amount {
             files: files_done.fetch_add(1, Ordering::Relaxed) + 1,
             bytes: bytes_done.fetch_add(read.len, Ordering::Relaxed) + read.len,
@@ -174,7 +175,7 @@ fn contents(
     };
     // After an error nothing more will come.
     let results = results.inspect_err(|_| progress.read(total, total))?;
-    for (at, trusted, Read { digest, stat, len }) in results {
+    for (at, trusted, files::Content { digest, stat, len }) in results {
         let proof = (trusted && stat.settled(now) && len == stat.len).then_some(stat.fingerprint);
         if let Some(proof) = proof {
             memory.insert(proof, digest);

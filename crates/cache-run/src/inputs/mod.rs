@@ -47,7 +47,7 @@ pub(crate) use cache_core::stat::{Kind, Stat};
 pub use digest::{Amount, Observed, Progress, observe};
 pub use error::InputError;
 use pattern::Pattern;
-pub(crate) use read::{Read, read_file};
+pub(crate) use read::read_file;
 
 use crate::memory::Memory;
 use source::Sources;

@@ -5,12 +5,20 @@
 
 mod bazel;
 mod ccache;
+mod gradle;
 mod kv;
+mod maven;
+mod nx;
 mod sccache;
+mod turborepo;
 mod value;
+
+#[cfg(feature = "fuzzing")]
+pub use bazel::fuzzing;
 
 use axum::body::Body;
 use axum::response::Response;
+use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::app::Call;
@@ -30,11 +38,28 @@ pub enum Protocol {
     Sccache,
     /// Bazel's HTTP cache: `ac/<hex>` and `cas/<hex>` below any instance.
     Bazel,
+    /// Gradle's HTTP build cache, below `/cache/`.
+    Gradle,
+    /// Maven's build cache extension, below `/maven/`.
+    Maven,
+    /// Turborepo's remote cache, below `/v8/artifacts/`.
+    Turborepo,
+    /// Nx's self-hosted remote cache, below `/v1/cache/`.
+    Nx,
 }
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Self; 4] = [Self::Kv, Self::Ccache, Self::Sccache, Self::Bazel];
+    pub const ALL: [Self; 8] = [
+        Self::Kv,
+        Self::Ccache,
+        Self::Sccache,
+        Self::Bazel,
+        Self::Gradle,
+        Self::Maven,
+        Self::Turborepo,
+        Self::Nx,
+    ];
 
     /// Returns the name in configuration, counters and keys. Never renamed: what is stored is found by it.
     pub const fn name(self) -> &'static str {
@@ -43,6 +68,10 @@ impl Protocol {
             Self::Ccache => "ccache",
             Self::Sccache => "sccache",
             Self::Bazel => "bazel",
+            Self::Gradle => "gradle",
+            Self::Maven => "maven",
+            Self::Turborepo => "turborepo",
+            Self::Nx => "nx",
         }
     }
 
@@ -53,6 +82,10 @@ impl Protocol {
             "kv" => Some((Self::Kv, rest)),
             "ccache" => Some((Self::Ccache, rest)),
             "sccache" => Some((Self::Sccache, rest)),
+            "maven" => Some((Self::Maven, rest)),
+            "cache" if rest.len() == 1 => Some((Self::Gradle, rest)),
+            "v8" if turborepo::is_path(rest) => Some((Self::Turborepo, &rest[1..])),
+            "v1" if nx::is_path(rest) => Some((Self::Nx, &rest[1..])),
             _ => bazel::is_path(&target.segments).then_some((Self::Bazel, &target.segments[..])),
         }
     }
@@ -69,8 +102,27 @@ impl Protocol {
             Self::Ccache => ccache::answer(call, path, body).await,
             Self::Sccache => sccache::answer(call, path, body).await,
             Self::Bazel => bazel::answer(call, path, body).await,
+            Self::Gradle => gradle::answer(call, path, body).await,
+            Self::Maven => maven::answer(call, path, body).await,
+            Self::Turborepo => turborepo::answer(call, path, body).await,
+            Self::Nx => nx::answer(call, path, body).await,
         }
     }
+
+    /// Returns `refusal` as the clients of this protocol take it, wherever in the server it comes from.
+    pub(crate) fn refuse(self, method: &Method, refusal: Refusal) -> Response {
+        match self {
+            Self::Gradle => gradle::refuse(method, refusal).into_response(),
+            Self::Nx => nx::refuse(method, refusal).into_response(),
+            Self::Turborepo => turborepo::refuse(refusal),
+            Self::Kv | Self::Ccache | Self::Sccache | Self::Bazel | Self::Maven => refusal.into_response(),
+        }
+    }
+}
+
+/// Returns whether a status says that the server is in trouble or busy, rather than what the client did wrong.
+fn is_trouble(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
 }
 
 #[cfg(test)]
@@ -90,8 +142,28 @@ mod tests {
         for bazel in [format!("/ac/{hex}"), format!("//cas/{hex}"), format!("/a/b/ac/{hex}")] {
             assert_eq!(of(&bazel).map(|(protocol, _)| protocol), Some(Protocol::Bazel), "{bazel}");
         }
-        for none in ["/", "/x", "/ac", "/ac/abc", &format!("/ac/{}", "A".repeat(64)), &format!("/ac/{hex}/x")]
-        {
+        assert_eq!(of("/cache//k"), Some((Protocol::Gradle, "k".to_owned())));
+        assert_eq!(of("/maven/v1/g/a"), Some((Protocol::Maven, "v1/g/a".to_owned())));
+        assert_eq!(of("/v8/artifacts"), Some((Protocol::Turborepo, String::new())));
+        assert_eq!(of("/v8/artifacts/k"), Some((Protocol::Turborepo, "k".to_owned())));
+        assert_eq!(of("/v1/cache/k"), Some((Protocol::Nx, "k".to_owned())));
+        // An instance of Bazel may have any name.
+        assert_eq!(of(&format!("/cache/ac/{hex}")).map(|(protocol, _)| protocol), Some(Protocol::Bazel));
+        for none in [
+            "/",
+            "/x",
+            "/ac",
+            "/ac/abc",
+            &format!("/ac/{}", "A".repeat(64)),
+            &format!("/ac/{hex}/x"),
+            "/cache",
+            "/cache/a/b",
+            "/v8/x/k",
+            "/v8/artifacts/a/b",
+            "/v1/cache",
+            "/v1/cache/a/b",
+            "/v1/x/a",
+        ] {
             assert_eq!(of(none), None, "{none}");
         }
     }

@@ -3,12 +3,13 @@
 //! A value is an entry that names it and, if it is not small, one blob by BLAKE3. So the same content is stored once,
 //! whichever protocols it came through, and a namespace holds only what was sent to it.
 
+mod deadline;
 mod spool;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cache_core::{
@@ -16,10 +17,12 @@ use cache_core::{
     PutOutcome, RelPath, Result, Store, Timestamp,
 };
 
-use crate::Protocol;
 use crate::outgoing::PIECE;
+use crate::{Limits, Protocol, Timeouts};
+use deadline::Deadline;
 
-pub(crate) use spool::{Content, Expected, Spool, Upload};
+pub(crate) use deadline::Troubles;
+pub(crate) use spool::{Content, Expected, Spool, Unreadable, Upload};
 
 /// Bytes of content that one request holds in memory: an upload's beginning, or as much of a longer one as is on its way to
 /// its file, with one piece from the network; or two pieces of a download. The connection's own buffers come on top.
@@ -46,6 +49,13 @@ impl Place<'_> {
     fn kind(&self) -> String {
         format!("http-{}", self.protocol.name())
     }
+
+    /// Returns whether an entry is of this place. A key that leads to somebody else's entry would be a wrong value.
+    fn is_of(&self, entry: &Entry) -> bool {
+        entry.meta.name == self.name
+            && entry.meta.namespace == *self.namespace
+            && entry.meta.kind == self.kind()
+    }
 }
 
 /// A value that is there.
@@ -64,32 +74,42 @@ pub(crate) struct Found {
 #[derive(Debug)]
 pub(crate) struct Vault {
     store: Arc<dyn Store>,
+    /// The same, as what it is.
+    deadline: Arc<Deadline>,
     inline: u64,
     pub(crate) spool: Spool,
 }
 
 impl Vault {
-    pub(crate) fn new(store: Arc<dyn Store>, spool: Spool) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, spool: Spool, timeouts: &Timeouts) -> Self {
         let inline = store.capabilities().max_value.min(INLINE);
-        Self { store, inline, spool }
+        let deadline = Arc::new(Deadline::new(store, timeouts.store));
+        Self { store: Arc::<Deadline>::clone(&deadline), deadline, inline, spool }
     }
 
+    /// Changes what calls and uploads go by that begin from now on.
+    pub(crate) fn set(&self, limits: &Limits, timeouts: &Timeouts) {
+        self.deadline.set(timeouts.store);
+        self.spool.set(limits.spool_bytes, timeouts.body);
+    }
+
+    /// Returns the store. Calls that take too long fail.
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// Returns how often the store could not do what it was asked.
+    pub(crate) fn troubles(&self) -> &Troubles {
+        self.deadline.troubles()
     }
 
     /// Returns what is known of the value at `place`, or nothing. A store in trouble has nothing.
     pub(crate) async fn find(&self, place: &Place<'_>) -> Option<Found> {
         let entry = self.or_miss(self.store.get(&place.key()).await, place)?;
-        // A key that leads to somebody else's entry would be a wrong value.
-        if entry.meta.name != place.name
-            || entry.meta.namespace != *place.namespace
-            || entry.meta.kind != place.kind()
-        {
+        if !place.is_of(&entry) {
             return None;
         }
-        let created =
-            SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(entry.meta.created.as_millis());
+        let created = SystemTime::UNIX_EPOCH + Duration::from_millis(entry.meta.created.as_millis());
         let facts = entry.meta.tags;
         match entry.outputs.as_slice() {
             [] => {
@@ -101,6 +121,25 @@ impl Vault {
             }
             _ => None,
         }
+    }
+
+    /// Returns the lengths of the values at `places`, in their order, as far as they are there. They count as used.
+    pub(crate) async fn lengths(&self, places: &[Place<'_>]) -> Vec<Option<u64>> {
+        let keys: Vec<Key> = places.iter().map(Place::key).collect();
+        let entries = self.store.get_many(&keys).await.unwrap_or_else(|error| {
+            tracing::warn!(store = self.store.name(), %error, "a read failed and is answered as a miss");
+            Vec::new()
+        });
+        let length = |(place, entry): (&Place<'_>, Option<Entry>)| {
+            let entry = entry.filter(|entry| place.is_of(entry))?;
+            match entry.outputs.as_slice() {
+                [] => Some(entry.value.len() as u64),
+                [Output { kind: OutputKind::File { len, .. }, .. }] => Some(*len),
+                _ => None,
+            }
+        };
+        let entries = entries.into_iter().chain(std::iter::repeat(None));
+        places.iter().zip(entries).map(length).collect()
     }
 
     /// Returns the content of what was found, or the `range` of it; nothing if it is gone meanwhile.

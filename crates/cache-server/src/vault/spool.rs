@@ -3,10 +3,11 @@
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use cache_core::{Digest, HashFunction, Hasher};
@@ -31,6 +32,11 @@ pub(crate) struct Expected {
     pub(crate) limit: u64,
 }
 
+/// Why the content of an upload cannot be read, though its bytes arrived.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreadable(pub(crate) &'static str);
+
 /// An upload that has arrived whole and is what it was announced as.
 #[derive(Debug)]
 pub(crate) struct Upload {
@@ -54,8 +60,15 @@ pub(crate) enum Content {
 #[derive(Debug)]
 pub(crate) struct Spool {
     dir: PathBuf,
-    limit: u64,
     used: Arc<AtomicU64>,
+    terms: RwLock<Terms>,
+}
+
+/// What uploads go by.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    /// Bytes in files, of all of them.
+    limit: u64,
     patience: Duration,
 }
 
@@ -74,7 +87,16 @@ impl Spool {
         create_private(&dir)
             .and_then(|()| tempfile::tempfile_in(&dir))
             .map_err(|source| ServerError::Spool { path: dir.clone(), source })?;
-        Ok(Self { dir, limit, used: Arc::default(), patience })
+        Ok(Self { dir, used: Arc::default(), terms: RwLock::new(Terms { limit, patience }) })
+    }
+
+    /// Changes what uploads go by that begin from now on.
+    pub(super) fn set(&self, limit: u64, patience: Duration) {
+        *self.terms.write().unwrap_or_else(PoisonError::into_inner) = Terms { limit, patience };
+    }
+
+    fn terms(&self) -> Terms {
+        *self.terms.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns how many bytes of uploads are in files.
@@ -86,20 +108,32 @@ impl Spool {
     ///
     /// # Cancel safety
     /// Dropping the future gives up the upload and leaves nothing.
-    pub(crate) async fn receive(&self, body: &mut Body, expected: &Expected) -> Result<Upload, Refusal> {
+    pub(crate) async fn receive<B>(&self, body: &mut B, expected: &Expected) -> Result<Upload, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
         if expected.len.is_some_and(|len| len > expected.limit) {
             return Err(Refusal::too_large(expected.limit));
         }
+        let Terms { limit, patience } = self.terms();
         let mut state = Receiving::new(expected);
         let start = Instant::now();
         let mut share = Share { used: Arc::clone(&self.used), bytes: 0 };
         let mut received = 0;
         loop {
-            let deadline = start + self.patience + Duration::from_secs(received / Timeouts::BODY_RATE);
+            let deadline = start + patience + Duration::from_secs(received / Timeouts::BODY_RATE);
             let Some(piece) = next_piece(body, deadline).await? else { break };
             received += piece.len() as u64;
             if received > expected.limit {
                 return Err(Refusal::too_large(expected.limit));
+            }
+            // Compressed ones can be longer than announced, by far.
+            if expected.len.is_some_and(|len| received > len) {
+                return Err(Refusal::new(
+                    StatusCode::BAD_REQUEST,
+                    "the upload is longer than announced; nothing was stored",
+                ));
             }
             // Below the threshold nothing goes to a file; from there on, whole buffers do.
             if state.file.is_none() && state.buffer.len() + piece.len() <= MEMORY {
@@ -108,19 +142,53 @@ impl Spool {
             }
             state.buffer.extend_from_slice(&piece);
             if state.buffer.len() >= MEMORY {
-                share.grow(state.buffer.len() as u64, self.limit)?;
+                share.grow(state.buffer.len() as u64, limit)?;
                 state = self.write(state).await?;
             }
         }
         if expected.len.is_some_and(|len| len != received) {
-            let message = format!("{received} bytes arrived, not as many as announced; nothing was stored");
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+            return Err(Refusal::cut_off(received));
         }
         if state.file.is_some() && !state.buffer.is_empty() {
-            share.grow(state.buffer.len() as u64, self.limit)?;
+            share.grow(state.buffer.len() as u64, limit)?;
             state = self.write(state).await?;
         }
         state.finish(received, expected, share).map_err(|error| *error)
+    }
+
+    /// Returns a body of at most `limit` bytes, which is to be small, as it is.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the body.
+    pub(crate) async fn read(&self, body: &mut Body, limit: usize) -> Result<BytesMut, Refusal> {
+        let (start, patience) = (Instant::now(), self.terms().patience);
+        let mut read = BytesMut::new();
+        loop {
+            let deadline = start + patience + Duration::from_secs(read.len() as u64 / Timeouts::BODY_RATE);
+            let Some(piece) = next_piece(body, deadline).await? else { return Ok(read) };
+            if read.len() + piece.len() > limit {
+                return Err(Refusal::too_large(limit as u64));
+            }
+            read.extend_from_slice(&piece);
+        }
+    }
+
+    /// Reads a body to its end and keeps nothing of it; returns how many bytes came. Ends early when more than `limit` bytes
+    /// come, or none for too long.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops reading.
+    pub(crate) async fn discard(&self, body: &mut Body, limit: u64) -> u64 {
+        let (start, patience) = (Instant::now(), self.terms().patience);
+        let mut received = 0;
+        while received <= limit {
+            let deadline = start + patience + Duration::from_secs(received / Timeouts::BODY_RATE);
+            match next_piece(body, deadline).await {
+                Ok(Some(piece)) => received += piece.len() as u64,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        received
     }
 
     /// Hashes the buffer and writes it to the file, off the runtime's own threads.
@@ -202,18 +270,21 @@ impl Receiving {
 }
 
 /// Returns the next bytes of a body, or nothing at its end.
-async fn next_piece(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, Refusal> {
+async fn next_piece<B>(body: &mut B, deadline: Instant) -> Result<Option<Bytes>, Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     loop {
         let frame = tokio::time::timeout_at(deadline, body.frame()).await.map_err(|_| {
             Refusal::new(StatusCode::REQUEST_TIMEOUT, "the upload came too slowly; nothing was stored")
         })?;
         match frame {
             None => return Ok(None),
-            Some(Err(_)) => {
-                return Err(Refusal::new(
-                    StatusCode::BAD_REQUEST,
-                    "the upload ended too early; nothing was stored",
-                ));
+            Some(Err(error)) => {
+                let unreadable = error.into().downcast::<Unreadable>();
+                let why = unreadable.map_or("the upload ended too early; nothing was stored", |it| it.0);
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
             }
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {

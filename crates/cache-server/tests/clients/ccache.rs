@@ -4,7 +4,7 @@ use std::process::Output;
 
 use tokio::process::Command;
 
-use crate::support::{is_installed, run, start};
+use crate::support::{exports, is_installed, run, start};
 
 #[tokio::test]
 async fn ccache_hits_in_all_layouts() {
@@ -17,14 +17,15 @@ async fn ccache_hits_in_all_layouts() {
         let source = format!("int answer_{layout}(void) {{ return 42; }}\n");
         std::fs::write(dir.path().join("a.c"), source).unwrap();
         std::fs::write(dir.path().join("empty.conf"), "").unwrap();
-        let storage = format!("http://any:{}@{}/ccache|layout={layout}", secret.reveal(), server.address);
+        let [(variable, storage)] = exports("ccache", &server, &secret).try_into().unwrap();
+        let storage = format!("{storage}|layout={layout}");
         let ccache = |local: &str| {
             let mut command = Command::new("ccache");
             command
                 .current_dir(dir.path())
                 .env("CCACHE_DIR", dir.path().join(local))
                 .env("CCACHE_CONFIGPATH", dir.path().join("empty.conf"))
-                .env("CCACHE_REMOTE_STORAGE", &storage);
+                .env(&variable, &storage);
             command
         };
         let compile = ["gcc", "-c", "a.c", "-o", "a.o"];

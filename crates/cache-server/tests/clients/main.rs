@@ -10,5 +10,12 @@
 mod common;
 mod support;
 
+mod bazel;
 mod ccache;
 mod curl;
+mod gradle;
+mod maven;
+mod moon;
+mod nx;
+mod sccache;
+mod turborepo;

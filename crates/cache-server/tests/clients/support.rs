@@ -1,7 +1,8 @@
 //! What the tests of all clients need: a server with a token, and programs.
 
 use std::env;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
@@ -21,10 +22,14 @@ pub(crate) async fn is_installed(program: &str) -> bool {
 
 /// Returns the program `bin` of a package of npm that `cargo xtask setup` installs as `tool`.
 pub(crate) fn npm(tool: &str, bin: &str) -> Option<PathBuf> {
+    program(tool, &format!("node_modules/.bin/{bin}"))
+}
+
+/// Returns the program at `path` in the directory that `cargo xtask setup` installs `tool` to.
+pub(crate) fn program(tool: &str, path: &str) -> Option<PathBuf> {
     let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let tools = named("VITTE_CACHE_TOOLS").or_else(|| Some(named("HOME")?.join(".cache/vitte-cache-tools")));
-    let program = tools.map(|dir| dir.join(tool).join("node_modules/.bin").join(bin));
-    let program = program.filter(|program| program.exists());
+    let program = tools.map(|dir| dir.join(tool).join(path)).filter(|program| program.exists());
     if program.is_none() {
         skip(tool);
     }
@@ -44,15 +49,52 @@ pub(crate) async fn start() -> (Running, Secret) {
     (start_with(ServerOptions { rights, ..options() }, memory()).await, secret)
 }
 
+/// Returns the text that the documentation of a protocol has for `file`, for this server: what users copy is what is tested.
+pub(crate) fn snippet(page: &str, file: &str, server: &Running) -> String {
+    let path = format!("{}/../../docs/protocols/{page}.md", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, text) = text.split_once(&format!("`{file}`:\n\n```")).expect("the page has the file");
+    let (_language, text) = text.split_once('\n').unwrap();
+    let (text, _) = text.split_once("```").unwrap();
+    text.replace("cache.example.com:8080", &server.address.to_string())
+}
+
+/// Returns the environment that the documentation of a protocol tells users to set, for this server.
+pub(crate) fn exports(page: &str, server: &Running, secret: &Secret) -> Vec<(String, String)> {
+    let text = snippet(page, "environment", server).replace("$VITTE_TOKEN", secret.reveal());
+    let exports = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    exports.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
+}
+
+/// Writes files below `dir`.
+pub(crate) fn write(dir: &Path, files: &[(&str, &str)]) {
+    for (name, text) in files {
+        let path = dir.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+/// Removes what is there of these files and directories below `dir`.
+pub(crate) fn wipe(dir: &Path, names: &[&str]) {
+    for path in names.iter().map(|name| dir.join(name)) {
+        match path.symlink_metadata() {
+            Ok(found) if found.is_dir() => std::fs::remove_dir_all(path).unwrap(),
+            Ok(_) => std::fs::remove_file(path).unwrap(),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{}", path.display()),
+        }
+    }
+}
+
+/// Returns everything that a command wrote.
+pub(crate) fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
 /// Runs a command that has to succeed.
 pub(crate) async fn run(command: &mut Command) -> Output {
     let output = output(command).await;
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{command:?}: {}", text(&output));
     output
 }
 

@@ -1,13 +1,15 @@
 //! A server on a real socket, and a client that sends exactly the bytes that it is told to.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses its part, and fails where it stands")]
 
+pub(crate) mod tls;
+
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use cache_core::{Policy, Store};
 use cache_memory::MemoryStore;
-use cache_server::{Drained, Server, ServerOptions};
+use cache_server::{Control, Drained, Server, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -15,12 +17,16 @@ use tokio::task::JoinHandle;
 
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    pub(crate) control: Control,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Drained>,
 }
 
 pub(crate) fn options() -> ServerOptions {
-    ServerOptions { listen: (Ipv4Addr::LOCALHOST, 0).into(), ..ServerOptions::default() }
+    ServerOptions {
+        listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()],
+        ..ServerOptions::default()
+    }
 }
 
 pub(crate) fn memory() -> Arc<dyn Store> {
@@ -34,17 +40,21 @@ pub(crate) async fn start() -> Running {
 
 pub(crate) async fn start_with(options: ServerOptions, store: Arc<dyn Store>) -> Running {
     let server = Server::bind(options, store).await.unwrap();
-    let address = server.local_addr();
+    let address = server.local_addr().unwrap();
+    let control = server.control();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(server.run_until(async {
         let _ = stopped.await;
     }));
-    Running { address, stop, task }
+    Running { address, control, stop, task }
 }
 
 impl Running {
     pub(crate) async fn connect(&self) -> Client {
-        Client { stream: TcpStream::connect(self.address).await.unwrap(), buffer: Vec::new() }
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        // A header and a body are sent one after the other, and neither has to wait.
+        stream.set_nodelay(true).unwrap();
+        Client { stream, buffer: Vec::new() }
     }
 
     /// Sends one request on a connection of its own.
@@ -132,12 +142,38 @@ impl Client {
         if is_head || matches!(status, 100 | 204 | 304) {
             return Some(answer);
         }
+        if answer.header("transfer-encoding") == Some("chunked") {
+            answer.body = self.chunks().await?;
+            return Some(answer);
+        }
         let len: usize = answer.header("content-length").expect("every answer has a length").parse().unwrap();
         while self.buffer.len() < len {
             self.more().await?;
         }
         answer.body = self.buffer.drain(..len).collect();
         Some(answer)
+    }
+
+    async fn chunks(&mut self) -> Option<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let end = loop {
+                match self.buffer.windows(2).position(|two| two == b"\r\n") {
+                    Some(end) => break end,
+                    None => self.more().await?,
+                }
+            };
+            let line: Vec<u8> = self.buffer.drain(..end + 2).collect();
+            let len = usize::from_str_radix(std::str::from_utf8(&line[..end]).unwrap(), 16).unwrap();
+            while self.buffer.len() < len + 2 {
+                self.more().await?;
+            }
+            body.extend(self.buffer.drain(..len));
+            self.buffer.drain(..2);
+            if len == 0 {
+                return Some(body);
+            }
+        }
     }
 
     /// Returns whether the server has closed the connection, and nothing more came.

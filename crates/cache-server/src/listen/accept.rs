@@ -1,0 +1,180 @@
+//! Several listeners as one.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::Listen;
+#[cfg(unix)]
+use super::socket_file::SocketFile;
+use crate::ServerError;
+
+/// All that a server listens on.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    all: Vec<Listener>,
+    addresses: Vec<Listen>,
+    /// Which one is asked first, a different one each time: none is starved by a busy one.
+    first: usize,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(SocketFile),
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Listeners {
+    /// Listens on all of `places`, of which there is at least one, or on none.
+    pub(crate) async fn bind(places: &[Listen]) -> Result<Self, ServerError> {
+        let (mut all, mut addresses) = (Vec::new(), Vec::new());
+        for place in places {
+            let failed = |source| ServerError::Listen { address: place.clone(), source };
+            match place {
+                Listen::Tcp(address) => {
+                    let listener = TcpListener::bind(address).await.map_err(failed)?;
+                    addresses.push(listener.local_addr().map_err(failed)?.into());
+                    all.push(Listener::Tcp(listener));
+                }
+                #[cfg(unix)]
+                Listen::Unix(path) => {
+                    all.push(Listener::Unix(SocketFile::bind(path).await?));
+                    addresses.push(place.clone());
+                }
+                #[cfg(not(unix))]
+                Listen::Unix(_) => return Err(failed(io::ErrorKind::Unsupported.into())),
+            }
+        }
+        Ok(Self { all, addresses, first: 0 })
+    }
+
+    /// Returns where they listen, with the ports that were taken.
+    pub(crate) fn addresses(&self) -> &[Listen] {
+        &self.addresses
+    }
+
+    /// Returns the next connection, and the address of who made it: loopback for Unix sockets.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no connection.
+    pub(crate) async fn accept(&mut self) -> io::Result<(Stream, IpAddr)> {
+        poll_fn(|cx| {
+            let count = self.all.len();
+            for at in (0..count).map(|turn| (self.first + turn) % count) {
+                if let Poll::Ready(accepted) = self.all[at].poll_accept(cx) {
+                    self.first = (at + 1) % count;
+                    return Poll::Ready(accepted);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Listener {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, IpAddr)>> {
+        match self {
+            Self::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, peer)| {
+                // Answers are small and somebody waits for each; that they may come late is no reason to refuse.
+                let _ = stream.set_nodelay(true);
+                (Stream::Tcp(stream), peer.ip().to_canonical())
+            }),
+            #[cfg(unix)]
+            Self::Unix(file) => file
+                .listener()
+                .poll_accept(cx)
+                .map_ok(|(stream, _)| (Stream::Unix(stream), std::net::Ipv4Addr::LOCALHOST.into())),
+        }
+    }
+}
+
+impl Stream {
+    /// Waits for the first byte and returns it, and leaves it to be read; nothing at the end, and for Unix sockets.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(crate) async fn first_byte(&self) -> io::Result<Option<u8>> {
+        match self {
+            Self::Tcp(stream) => {
+                let mut first = [0];
+                let len = stream.peek(&mut first).await?;
+                Ok((len > 0).then_some(first[0]))
+            }
+            #[cfg(unix)]
+            Self::Unix(_) => Ok(None),
+        }
+    }
+
+    /// Sends what can be sent without waiting, or nothing.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+}
+
+/// Calls a method of the stream that it is.
+macro_rules! either {
+    ($stream:expr, $it:ident => $call:expr) => {
+        match $stream.get_mut() {
+            Stream::Tcp($it) => $call,
+            #[cfg(unix)]
+            Stream::Unix($it) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self, it => Pin::new(it).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, it => Pin::new(it).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, it => Pin::new(it).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, it => Pin::new(it).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, it => Pin::new(it).poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,162 @@
+//! What is told of a request when it is over.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use cache_core::Namespace;
+use http::request::Parts;
+use http::{Method, StatusCode, Uri};
+use http_body::{Body as _, Frame, SizeHint};
+use tracing::{Span, field};
+
+use crate::Protocol;
+use crate::app::App;
+use crate::slots::Slot;
+
+/// A request under way. When it is dropped, because the last byte of its answer is sent or because its client is gone, it is
+/// counted, logged and no longer under way.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) namespace: Option<Namespace>,
+    /// Its place among the running.
+    pub(crate) slot: Option<Slot>,
+    app: Arc<App>,
+    id: String,
+    peer: IpAddr,
+    method: Method,
+    uri: Uri,
+    started: Instant,
+    /// Lasts as long as the request, for those who collect traces.
+    span: Span,
+    status: Option<StatusCode>,
+    /// Bytes of content that were sent.
+    bytes: u64,
+    /// Whether all of the answer was sent.
+    complete: bool,
+}
+
+impl Record {
+    pub(crate) fn new(app: Arc<App>, id: String, peer: IpAddr, parts: &Parts) -> Self {
+        let span = tracing::info_span!(
+            target: "vitte_cache::request",
+            parent: None,
+            "request",
+            id,
+            method = %parts.method,
+            protocol = field::Empty,
+            namespace = field::Empty,
+            status = field::Empty,
+            bytes = field::Empty,
+            micros = field::Empty,
+        );
+        Self {
+            protocol: None,
+            namespace: None,
+            slot: None,
+            app,
+            id,
+            peer,
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            started: Instant::now(),
+            span,
+            status: None,
+            bytes: 0,
+            complete: false,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    /// Returns `response` as it is to be sent. The request is over when that is done.
+    pub(crate) fn follow(mut self, response: Response) -> Response {
+        self.status = Some(response.status());
+        if response.body().is_end_stream() || self.method == Method::HEAD {
+            self.complete = true;
+            return response;
+        }
+        response.map(|body| Body::new(Sending { body, record: self }))
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        if let Some(protocol) = self.protocol {
+            self.app.totals.of(protocol).durations.of(&self.method).add(duration);
+        }
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let status = self.status.map(|status| status.as_u16());
+        let protocol = self.protocol.map(Protocol::name);
+        let namespace = self.namespace.as_ref().map(Namespace::as_str);
+        self.span.record("protocol", protocol);
+        self.span.record("namespace", namespace);
+        self.span.record("status", status);
+        self.span.record("bytes", self.bytes);
+        self.span.record("micros", micros);
+        tracing::info!(
+            target: "vitte_cache::access",
+            parent: None,
+            id = self.id,
+            peer = %self.peer,
+            method = %self.method,
+            path = self.uri.path(),
+            protocol,
+            namespace,
+            status,
+            bytes = self.bytes,
+            complete = self.complete,
+            micros,
+        );
+    }
+}
+
+/// The body of an answer, with the record of its request.
+#[derive(Debug)]
+struct Sending {
+    body: Body,
+    record: Record,
+}
+
+impl http_body::Body for Sending {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.record.complete = this.body.is_end_stream();
+            }
+            Poll::Ready(None) => this.record.complete = true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
