@@ -25,8 +25,8 @@ pub(crate) use deadline::Troubles;
 pub(crate) use spool::{Content, Expected, Spool, Unreadable, Upload};
 
 /// Bytes of content that one request holds in memory: an upload's beginning, or as much of a longer one as is on its way to
-/// its file, with one piece from the network; or one piece of a download. The connection's own buffers come on top.
-pub const MEMORY_PER_REQUEST: usize = spool::MEMORY + PIECE;
+/// its file, with one piece from the network; or two pieces of a download. The connection's own buffers come on top.
+pub const MEMORY_PER_REQUEST: usize = spool::MEMORY + 2 * PIECE;
 
 /// Largest value that is kept in its entry, in bytes, so that reading it is one access.
 const INLINE: u64 = 16 << 10;
