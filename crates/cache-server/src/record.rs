@@ -11,13 +11,16 @@ use axum::response::Response;
 use bytes::Bytes;
 use cache_core::Namespace;
 use http::request::Parts;
-use http::{Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body::{Body as _, Frame, SizeHint};
 use tracing::{Span, field};
 
 use crate::Protocol;
 use crate::app::App;
 use crate::slots::Slot;
+
+/// Bytes of a `traceparent`, in the only version that there is: <https://www.w3.org/TR/trace-context/#traceparent-header>.
+const TRACEPARENT: usize = 55;
 
 /// A request under way. When it is dropped, because the last byte of its answer is sent or because its client is gone, it is
 /// counted, logged and no longer under way.
@@ -32,6 +35,8 @@ pub(crate) struct Record {
     peer: IpAddr,
     method: Method,
     uri: Uri,
+    /// The trace that it is a part of, as its client says.
+    traceparent: Option<String>,
     started: Instant,
     /// Lasts as long as the request, for those who collect traces.
     span: Span,
@@ -44,12 +49,14 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn new(app: Arc<App>, id: String, peer: IpAddr, parts: &Parts) -> Self {
+        let traceparent = traceparent(&parts.headers);
         let span = tracing::info_span!(
             target: "vitte_cache::request",
             parent: None,
             "request",
             id,
             method = %parts.method,
+            traceparent,
             protocol = field::Empty,
             namespace = field::Empty,
             status = field::Empty,
@@ -65,6 +72,7 @@ impl Record {
             peer,
             method: parts.method.clone(),
             uri: parts.uri.clone(),
+            traceparent: traceparent.map(str::to_owned),
             started: Instant::now(),
             span,
             status: None,
@@ -120,8 +128,17 @@ impl Drop for Record {
             bytes = self.bytes,
             complete = self.complete,
             micros,
+            traceparent = self.traceparent,
         );
     }
+}
+
+/// Returns the `traceparent` of a request, unless it is something else: it is written to logs.
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    let is_one = value.len() == TRACEPARENT
+        && value.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    is_one.then_some(value)
 }
 
 /// The body of an answer, with the record of its request.

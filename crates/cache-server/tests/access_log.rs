@@ -53,8 +53,13 @@ async fn each_request_is_logged_once_with_what_came_of_it_and_no_secret() {
     let bearer = format!("Bearer {}", secret.reveal());
     let authorization = [("Authorization", bearer.as_str())];
     client.ask("PUT", "/ns/team/kv/x?password=1", &authorization, &content(300_000, 1)).await;
-    let got = client.ask("GET", "/ns/team/kv/x", &authorization, b"").await;
-    client.ask("GET", "/kv/x", &[("Authorization", "Bearer vc_wrong")], b"").await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let in_a_trace = [authorization[0], ("traceparent", trace)];
+    let got = client.ask("GET", "/ns/team/kv/x", &in_a_trace, b"").await;
+    // What is no such thing is not logged.
+    let shouted = trace.to_uppercase();
+    let wrong = [("Authorization", "Bearer vc_wrong"), ("traceparent", shouted.as_str())];
+    client.ask("GET", "/kv/x", &wrong, b"").await;
     client.ask("HEAD", "/livez", &[], b"").await;
     // This one breaks off before there is an answer.
     client
@@ -90,6 +95,8 @@ async fn each_request_is_logged_once_with_what_came_of_it_and_no_secret() {
     let statuses: Vec<_> = access.iter().map(|line| line["fields"]["status"].as_u64()).collect();
     assert_eq!(statuses[..4], [Some(200), Some(200), Some(401), Some(200)]);
     assert!(access[..4].iter().all(|line| line["fields"]["complete"] == true));
+    let traces: Vec<_> = access.iter().map(|line| line["fields"]["traceparent"].as_str()).collect();
+    assert_eq!(traces, [None, Some(trace), None, None, None]);
     assert_eq!(access[1]["fields"]["id"], got.header("x-request-id").unwrap());
 
     let spans = log.lines("vitte_cache::request");
@@ -97,6 +104,7 @@ async fn each_request_is_logged_once_with_what_came_of_it_and_no_secret() {
     let span = &spans[1]["span"];
     assert_eq!((&span["id"], &span["status"]), (&access[1]["fields"]["id"], &200.into()));
     assert_eq!((&span["protocol"], &span["namespace"]), (&"kv".into(), &"team".into()));
+    assert_eq!(span["traceparent"], trace);
     assert_eq!((&span["bytes"], &span["micros"]), (&300_000.into(), &access[1]["fields"]["micros"]));
 
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();

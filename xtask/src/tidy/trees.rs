@@ -5,7 +5,8 @@ use crate::step::Step;
 use crate::stop::Result;
 
 /// Runtimes and HTTP stacks. Only who asks for tiers, a server or a store on one gets any of them.
-const HEAVY: &[&str] = &["tokio", "async-std", "smol", "http", "h2", "hyper", "reqwest", "axum", "tonic"];
+const HEAVY: &[&str] =
+    &["tokio", "async-std", "smol", "http", "h2", "hyper", "reqwest", "axum", "tonic", "opentelemetry"];
 
 /// What a user may ask for, and the back ends that come with it.
 struct Choice {
@@ -63,6 +64,12 @@ const CHOICES: &[Choice] = &[
         features: &[],
         back_ends: &["cache-fs", "cache-http-client", "cache-memory"],
         heavy: &["tokio", "http", "h2", "hyper", "reqwest", "axum"],
+    },
+    Choice {
+        package: "cache-cli",
+        features: &["--features=opentelemetry"],
+        back_ends: &["cache-fs", "cache-http-client", "cache-memory"],
+        heavy: &["tokio", "http", "h2", "hyper", "reqwest", "axum", "opentelemetry"],
     },
     Choice { package: "cache-coordinator", features: &["--all-features"], back_ends: &[], heavy: &["tokio"] },
     Choice {

@@ -13,3 +13,5 @@ mod life;
 mod reload;
 #[cfg(unix)]
 mod tls;
+#[cfg(all(unix, feature = "opentelemetry"))]
+mod traces;

@@ -1,5 +1,7 @@
 //! The log, on standard error.
 
+#[cfg(feature = "opentelemetry")]
+mod traces;
 mod writer;
 
 use tracing_subscriber::layer::SubscriberExt;
@@ -20,6 +22,8 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 pub(super) struct Log {
     filter: reload::Handle<EnvFilter, Registry>,
     writer: Writer,
+    #[cfg(feature = "opentelemetry")]
+    traces: Option<self::traces::Traces>,
 }
 
 impl Log {
@@ -35,14 +39,41 @@ impl Log {
         } else {
             lines.with_ansi(Color::named(config.word(Id::Color)).stderr().is_on()).boxed()
         };
-        tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(Failure::failed)?;
-        Ok(Self { filter: handle, writer })
+        // What is logged is one thing, what a collector is told is another.
+        let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
+        #[cfg(feature = "opentelemetry")]
+        let (traces, problem) = match self::traces::Traces::start() {
+            Ok(traces) => (traces, None),
+            Err(problem) => (None, Some(problem)),
+        };
+        #[cfg(feature = "opentelemetry")]
+        let subscriber = subscriber.with(traces.as_ref().map(self::traces::Traces::layer));
+        subscriber.try_init().map_err(Failure::failed)?;
+        // The variables are often those of a whole site, and the cache does not stay away because of them.
+        #[cfg(feature = "opentelemetry")]
+        if let Some(problem) = problem {
+            tracing::warn!(target: super::TARGET, "no traces are exported: {problem}");
+        }
+        Ok(Self {
+            filter: handle,
+            writer,
+            #[cfg(feature = "opentelemetry")]
+            traces,
+        })
     }
 
     /// Changes what is logged.
     pub(super) fn set(&self, filter: EnvFilter) {
         // It fails only if the log is gone, at the very end.
         let _ = self.filter.reload(filter);
+    }
+
+    /// Sends what a collector of traces is still to be told, but does not wait long for it.
+    #[cfg(feature = "opentelemetry")]
+    pub(super) fn finish_traces(&self) {
+        if let Some(traces) = &self.traces {
+            traces.finish();
+        }
     }
 
     /// Waits until everything is written, but not for a reader that does not read.

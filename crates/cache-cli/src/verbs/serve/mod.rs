@@ -42,6 +42,8 @@ pub(super) fn run(globals: &Globals, args: &ServeArgs) -> Result {
     })?;
     let result = runtime.block_on(serve(globals, args, plan, &log));
     runtime.shutdown_timeout(LAST_MOMENT);
+    #[cfg(feature = "opentelemetry")]
+    log.finish_traces();
     log.finish();
     result
 }
