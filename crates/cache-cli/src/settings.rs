@@ -488,7 +488,7 @@ impl Kind {
             Self::Days => "a number of days from 1".to_owned(),
             Self::Percent => "a percentage from 1 to 100".to_owned(),
             Self::Repeats => "a number from 0 to 10".to_owned(),
-            Self::Url => "an address such as https://cache.example.com/kv/team".to_owned(),
+            Self::Url => "an address such as https://cache.example.com/ns/team".to_owned(),
             Self::Secret => "`${NAME}` for what the variable NAME has, or the secret itself".to_owned(),
             Self::Port => "a number from 0 to 65535".to_owned(),
             Self::Addresses => {

@@ -106,6 +106,7 @@ fn options(target: &Target) -> Result<HttpOptions, String> {
     options.token = token.map_err(|error| error.to_string())?;
     // The same for both: an answer that does not come is not waited for twice.
     (options.timeout, options.stall) = (target.timeout, target.timeout);
+    options.backend = target.backend;
     options.retries = target.retries;
     options.compression = match target.compression.as_str() {
         "none" => Compression::None,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use cache_http_client::Backend;
+
 use crate::config::{Config, Origin};
 use crate::settings::{Id, Value};
 
@@ -40,6 +42,7 @@ pub(crate) struct Target {
     pub(crate) url: String,
     /// As it stands in the settings: with the names of variables in it. It is in no message.
     pub(crate) token: Option<String>,
+    pub(crate) backend: Backend,
     pub(crate) mode: Mode,
     pub(crate) timeout: Duration,
     pub(crate) retries: u32,
@@ -87,12 +90,21 @@ impl Target {
         Ok(Some(Self {
             url: url.clone(),
             token: secret,
+            backend: backend(config.word(Id::RemoteBackend)),
             mode,
             timeout: config.duration(Id::RemoteTimeout).unwrap_or(Self::TIMEOUT),
             retries: config.number(Id::RemoteRetryCount).unwrap_or(Self::RETRIES) as u32,
             compression: config.word(Id::RemoteCompression).to_owned(),
             upload_wait: config.duration(Id::RemoteUploadWait).unwrap_or(Self::UPLOAD_WAIT),
         }))
+    }
+}
+
+fn backend(word: &str) -> Backend {
+    match word {
+        "generic" => Backend::Generic,
+        "bazel" => Backend::Bazel,
+        _ => Backend::Native,
     }
 }
 

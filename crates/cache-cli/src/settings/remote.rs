@@ -42,11 +42,11 @@ pub(super) const TABLE: &[Setting] = &[
         key: "remote-cache.backend",
         env: "VITTE_REMOTE_CACHE_BACKEND",
         flag: None,
-        kind: Kind::Choice(&["generic"]),
-        default: "generic",
+        kind: Kind::Choice(&["native", "generic", "bazel"]),
+        default: "native",
         files: Files::Any,
-        doc: "What the server speaks: `generic` is GET, HEAD, PUT and DELETE by path, as `/kv/…` of `vitte-cache serve` or nginx \
-              with DAV.",
+        doc: "What the server speaks: `native` is the protocol of `vitte-cache serve`, `generic` GET, HEAD, PUT and DELETE by \
+              path, as nginx with DAV, and `bazel` Bazel's HTTP cache, as bazel-remote.",
     },
     Setting {
         id: Id::RemoteMode,
@@ -147,7 +147,7 @@ mod tests {
         ] {
             let error = parse_url(text).unwrap_err();
             assert!(
-                error.contains("https://cache.example.com/kv/team") && !error.contains("hunter2"),
+                error.contains("https://cache.example.com/ns/team") && !error.contains("hunter2"),
                 "{error}"
             );
         }

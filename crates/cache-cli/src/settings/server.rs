@@ -225,7 +225,7 @@ pub(super) const TABLE: &[Setting] = &[
         kind: Kind::Url,
         default: "none",
         files: Files::User,
-        doc: "Another server behind this one: what is not here is looked for there, and what is stored here is sent there in the \
+        doc: "Another `vitte-cache serve` behind this one: what is not here is looked for there, and what is stored here is sent there in the \
               background.",
     },
     Setting {

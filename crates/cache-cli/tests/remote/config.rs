@@ -24,7 +24,7 @@ fn a_file_names_the_server_and_the_variable_with_the_token() {
     let (server, _, write) = Real::with_tokens();
     let text = format!(
         "[remote-cache]\nurl = '{}'\ntoken = '${{TEAM_TOKEN}}'\nmode = 'readwrite'\ntimeout = '20s'\n\
-         upload_wait = '20s'\nretry_count = 1\ncompression = 'zstd'\nbackend = 'generic'\n",
+         upload_wait = '20s'\nretry_count = 1\ncompression = 'zstd'\nbackend = 'native'\n",
         server.url()
     );
     let one = machine().set("TEAM_TOKEN", write.reveal());

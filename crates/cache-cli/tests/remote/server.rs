@@ -72,7 +72,7 @@ impl Real {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/kv/team", self.address)
+        format!("http://{}/ns/team", self.address)
     }
 }
 
@@ -146,12 +146,12 @@ impl Odd {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/kv/team", self.address)
+        format!("http://{}/ns/team", self.address)
     }
 }
 
 /// The address of a port that nobody listens on.
 pub(crate) fn nobody() -> String {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    format!("http://{address}/kv/team")
+    format!("http://{address}/ns/team")
 }

@@ -41,6 +41,23 @@ fn the_second_checkout_at_another_path_hits() {
 }
 
 #[test]
+fn servers_of_other_kinds_do_as_well() {
+    for (backend, path) in [("generic", "kv/team"), ("bazel", "team")] {
+        let server = Real::start();
+        let url = format!("http://{}/{path}", server.address);
+        let [one, two] = ["readwrite", "read"].map(|mode| {
+            let machine = Machine::new(&url, mode).set("VITTE_REMOTE_CACHE_BACKEND", backend);
+            machine.write("src/in", vec![b'x'; 300_000]);
+            machine
+        });
+        assert_eq!(one.build(&[]).expect("miss", None).number("uploaded"), 1, "{backend}");
+        let second = two.build(&[]).expect("hit", Some("remote"));
+        assert_eq!((two.ran(), second.warnings().len()), (0, 0), "{backend}");
+        assert_eq!(one.read("out/data"), two.read("out/data"), "{backend}");
+    }
+}
+
+#[test]
 fn people_are_told_where_a_result_came_from() {
     let server = Real::start();
     let (one, two) = pair(&server);

@@ -131,7 +131,7 @@ fn another_server_may_stand_behind_it() {
     let secret = behind.token("site --read-write");
     let behind = behind.serve("");
     let config =
-        format!("[server]\nremote_url = 'http://{}/kv/site'\nremote_token = '{secret}'\n", behind.address());
+        format!("[server]\nremote_url = 'http://{}/ns/site'\nremote_token = '{secret}'\n", behind.address());
     let serve = |place: &Place| -> Running {
         let config = place.write("server.toml", &config);
         place.serve(&format!("--config {}", config.display()))

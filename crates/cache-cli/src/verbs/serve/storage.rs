@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cache_coordinator::{Cleaner, CleanerSettings, Coordinator, Tier};
 use cache_core::{Collected, Policy, Store};
 use cache_fs::Layout;
-use cache_http_client::{HttpOptions, HttpStore, Token};
+use cache_http_client::{Backend, HttpOptions, HttpStore, Token};
 use cache_memory::MemoryStore;
 use cache_run::human;
 
@@ -78,6 +78,7 @@ impl Storage {
 fn remote(config: &Config) -> Result<Option<HttpStore>> {
     let Some(Value::Text(url)) = config.given(Id::ServerRemoteUrl) else { return Ok(None) };
     let mut options = HttpOptions::new(url);
+    options.backend = Backend::Native;
     if let Some(Value::Text(token)) = config.given(Id::ServerRemoteToken) {
         options.token = Some(Token::expand_from_env(token)?);
     }
