@@ -30,7 +30,8 @@
 //! A request holds at most [`MEMORY_PER_REQUEST`] bytes of content, however large the content is; larger uploads go through
 //! unnamed temporary files. Bazel's protocol takes more for some requests, of which there are few at a time: up to 1 MiB to
 //! compress an answer (32), up to the window of 8 MiB to decompress an upload (16), and results in both forms where they are
-//! converted from or to JSON (4).
+//! converted from or to JSON (4). The native protocol has one large entry at a time in memory to check it, which takes up to
+//! 40 MiB: its envelope and its value.
 
 mod app;
 mod conditions;
