@@ -35,6 +35,9 @@
 mod budget;
 mod download;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod options;
 mod pending;
 mod server;

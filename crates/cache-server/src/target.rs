@@ -39,7 +39,8 @@ impl Target {
     }
 }
 
-fn segment(raw: &str) -> Result<String, Refusal> {
+/// Returns one part of a path, decoded.
+pub(crate) fn segment(raw: &str) -> Result<String, Refusal> {
     let bad = |why: &'static str| Refusal::new(StatusCode::BAD_REQUEST, why);
     let bytes =
         decode(raw).ok_or_else(|| bad("the path has a % that is not followed by two hexadecimal digits"))?;
@@ -58,7 +59,7 @@ fn segment(raw: &str) -> Result<String, Refusal> {
 }
 
 /// Returns the bytes that `raw` means, nothing if a `%` is not followed by two hexadecimal digits.
-pub(crate) fn decode(raw: &str) -> Option<Vec<u8>> {
+fn decode(raw: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(raw.len());
     let mut rest = raw.bytes();
     while let Some(byte) = rest.next() {
