@@ -7,6 +7,7 @@ mod machine;
 mod measure;
 mod peers;
 mod report;
+mod server;
 
 use std::path::PathBuf;
 use std::thread;
@@ -29,6 +30,8 @@ pub(crate) enum Verb {
     Disk(disk::Args),
     /// What the library adds to what it is built on, side by side with other caches
     Library(library::Args),
+    /// The server, side by side with nginx and bazel-remote
+    Server(server::Args),
 }
 
 #[derive(clap::Args)]
@@ -49,6 +52,7 @@ pub(crate) fn run(workspace: &Workspace, verb: &Verb) -> Result {
         Verb::Run(args) => hits(workspace, args),
         Verb::Disk(args) => disk::run(workspace, args),
         Verb::Library(args) => library::run(workspace, args),
+        Verb::Server(args) => server::run(workspace, args),
     }
 }
 

@@ -1,12 +1,16 @@
 //! The `vitte-cache` command: verbs, tables, exit codes. The work is done by the libraries.
 
 mod args;
+mod ci;
 mod config;
 mod failure;
 mod output;
 mod place;
+mod remote;
 mod session;
 mod settings;
+#[cfg(feature = "server")]
+mod tokens;
 mod ui;
 mod verbs;
 

@@ -60,6 +60,12 @@ fn env(name: &str) -> Option<String> {
 pub(crate) struct Painter(bool);
 
 impl Painter {
+    /// Returns whether it paints at all.
+    #[cfg(feature = "server")]
+    pub(crate) fn is_on(self) -> bool {
+        self.0
+    }
+
     /// Returns `text` as a heading.
     pub(crate) fn heading(self, text: &str) -> String {
         self.wrap("1", text)

@@ -1,11 +1,17 @@
 //! Every setting, once: the configuration files, the environment, `config` and the page of the manual read this table.
 
+mod address;
+mod remote;
+mod server;
+
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cache_core::Namespace;
 use cache_run::human;
+
+pub(crate) use address::Address;
 
 /// Names a setting. The order is that of [`TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,17 +33,50 @@ pub(crate) enum Id {
     Status,
     Color,
     Session,
+    Group,
     AccessLog,
     SigningKeyFile,
     Unsigned,
     TrustConfig,
+    RemoteUrl,
+    RemoteToken,
+    RemoteTrusted,
+    RemoteBackend,
+    RemoteMode,
+    RemoteTimeout,
+    RemoteRetryCount,
+    RemoteCompression,
+    RemoteUploadWait,
+    ServerPort,
+    ServerListen,
+    ServerMemory,
+    ServerTokens,
+    ServerAnonymous,
+    ServerInsecureAnonymous,
+    ServerTlsCert,
+    ServerTlsKey,
+    ServerTlsClientCa,
+    ServerLog,
+    ServerLogLevel,
+    ServerDisable,
+    ServerMaxValue,
+    ServerMaxConnections,
+    ServerMaxRequests,
+    ServerSpoolDir,
+    ServerSpoolSize,
+    ServerHeaderTimeout,
+    ServerIdleTimeout,
+    ServerBodyTimeout,
+    ServerDrainTimeout,
+    ServerRemoteUrl,
+    ServerRemoteToken,
 }
 
 /// One setting.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
     pub(crate) id: Id,
-    /// Its key in a configuration file, and its name in messages.
+    /// Its key in a configuration file, and its name in messages. What is before a dot is the name of its table.
     pub(crate) key: &'static str,
     /// Its environment variable.
     pub(crate) env: &'static str,
@@ -80,6 +119,18 @@ pub(crate) enum Kind {
     /// A number of days from 1; or `none`.
     Days,
     Percent,
+    /// How often something is repeated, from 0 to 10.
+    Repeats,
+    /// The address of a server.
+    Url,
+    /// What is shown nowhere, unless it only names the variable that holds it.
+    Secret,
+    /// The number of a port.
+    Port,
+    /// Where a server listens: one or more, in a file a list.
+    Addresses,
+    /// Words, in a file a list.
+    Words,
     /// A time; `none` if the flag is set.
     Duration {
         none: bool,
@@ -97,10 +148,32 @@ pub(crate) enum Value {
     Number(u64),
     Duration(Duration),
     Text(String),
+    List(Vec<String>),
 }
 
 /// All settings.
-pub(crate) const TABLE: &[Setting] = &[
+pub(crate) const TABLE: &[Setting] = &join::<{ COMMON.len() + remote::TABLE.len() + server::TABLE.len() }>([
+    COMMON,
+    remote::TABLE,
+    server::TABLE,
+]);
+
+const fn join<const N: usize>(tables: [&[Setting]; 3]) -> [Setting; N] {
+    let mut all = [tables[0][0]; N];
+    let (mut index, mut table, mut row) = (0, 0, 0);
+    while index < N {
+        if row == tables[table].len() {
+            (table, row) = (table + 1, 0);
+            continue;
+        }
+        all[index] = tables[table][row];
+        (index, row) = (index + 1, row + 1);
+    }
+    all
+}
+
+/// Those that are in no table of a configuration file.
+const COMMON: &[Setting] = &[
     Setting {
         id: Id::Dir,
         key: "dir",
@@ -146,7 +219,7 @@ pub(crate) const TABLE: &[Setting] = &[
         id: Id::MaxSize,
         key: "max_size",
         env: "VITTE_CACHE_MAX_SIZE",
-        flag: None,
+        flag: Some("--max-size"),
         kind: Kind::Size { none: true },
         default: "the smaller of 20 GB and a tenth of the disk",
         files: Files::Any,
@@ -273,6 +346,17 @@ pub(crate) const TABLE: &[Setting] = &[
         doc: "Which runs belong together in `stats --session`.",
     },
     Setting {
+        id: Id::Group,
+        key: "group",
+        env: "VITTE_CACHE_GROUP",
+        flag: None,
+        kind: Kind::Switch,
+        default: "false",
+        files: Files::Any,
+        doc: "Fold what commands write in the logs of GitHub Actions, GitLab CI, Buildkite and Azure Pipelines, by lines on \
+              standard error.",
+    },
+    Setting {
         id: Id::AccessLog,
         key: "access_log",
         env: "VITTE_CACHE_ACCESS_LOG",
@@ -354,11 +438,27 @@ impl Kind {
             },
             Self::Count | Self::Days => number(1, u64::MAX),
             Self::Percent => number(1, 100),
+            Self::Repeats => number(0, 10),
+            Self::Url => remote::parse_url(text).map(Value::Text),
+            Self::Port => number(0, u64::from(u16::MAX)),
+            Self::Addresses | Self::Words => self.parse_list(text.split(',')),
             Self::Duration { .. } => human::parse_duration(text).map(Value::Duration).map_err(|_| wrong()),
             Self::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Self::Choice(_) => Err(wrong()),
-            Self::Text => Ok(Value::Text(text.to_owned())),
+            Self::Text | Self::Secret => Ok(Value::Text(text.to_owned())),
         }
+    }
+
+    /// Returns the value that the texts of a list mean together.
+    pub(crate) fn parse_list<'a>(self, texts: impl IntoIterator<Item = &'a str>) -> Result<Value, String> {
+        let words = texts.into_iter().map(str::trim).filter(|word| !word.is_empty());
+        let words: Vec<String> = words.map(str::to_owned).collect();
+        if self == Self::Addresses
+            && let Some(wrong) = words.iter().find(|word| Address::parse(word).is_none())
+        {
+            return Err(format!("`{wrong}` is not allowed: write {}", self.allowed()));
+        }
+        Ok(Value::List(words))
     }
 
     /// Returns the value of an environment variable, which for paths need not be Unicode.
@@ -387,6 +487,14 @@ impl Kind {
             Self::Count => "a number from 1".to_owned(),
             Self::Days => "a number of days from 1".to_owned(),
             Self::Percent => "a percentage from 1 to 100".to_owned(),
+            Self::Repeats => "a number from 0 to 10".to_owned(),
+            Self::Url => "an address such as https://cache.example.com/ns/team".to_owned(),
+            Self::Secret => "`${NAME}` for what the variable NAME has, or the secret itself".to_owned(),
+            Self::Port => "a number from 0 to 65535".to_owned(),
+            Self::Addresses => {
+                "addresses such as 127.0.0.1, 0.0.0.0:8080, [::1]:8080 or unix:/run/cache.sock".to_owned()
+            }
+            Self::Words => "words with commas between them, in a file a list".to_owned(),
             Self::Duration { .. } => "a duration such as 90s, 10m or 7d".to_owned(),
             Self::Choice(choices) => match choices.split_last() {
                 Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
@@ -409,7 +517,9 @@ impl Kind {
             (Self::Size { .. }, Value::Number(bytes)) => human::size(*bytes),
             (_, Value::Number(number)) => number.to_string(),
             (_, Value::Duration(duration)) => exact(*duration),
+            (Self::Secret, Value::Text(text)) => remote::masked(text),
             (_, Value::Text(text)) => text.clone(),
+            (_, Value::List(words)) => words.join(","),
         }
     }
 }
@@ -434,8 +544,12 @@ mod tests {
     fn the_table_is_in_order_and_follows_its_own_rules() {
         for (index, setting) in TABLE.iter().enumerate() {
             assert_eq!(setting.id as usize, index, "{}", setting.key);
-            let pattern = format!("VITTE_CACHE_{}", setting.key.to_uppercase());
-            assert!(setting.env == pattern || setting.env == "VITTE_CACHE", "{}", setting.env);
+            let pattern = match setting.key.split_once('.') {
+                None => format!("VITTE_CACHE_{}", setting.key.to_uppercase()),
+                Some((table, key)) => format!("VITTE_{}_{key}", table.replace('-', "_")).to_uppercase(),
+            };
+            let special = matches!(setting.env, "VITTE_CACHE" | "VITTE_LOG");
+            assert!(setting.env == pattern || special, "{}", setting.env);
             assert!(setting.doc.ends_with('.'), "{}", setting.key);
         }
     }

@@ -51,7 +51,12 @@ impl Chain {
                     continue;
                 }
             };
-            let promote = promote && whole && self.wants_blob(index);
+            let known = match &body {
+                Body::Bytes(bytes) => bytes.len() as u64,
+                Body::File { len, .. } => *len,
+                Body::Stream(_) => 0,
+            };
+            let promote = promote && whole && self.wants_blob(index, known);
             let body = match body {
                 Body::Bytes(bytes) if link.tier.verify => {
                     if Digest::of(digest.function(), &bytes) != *digest {
@@ -120,8 +125,8 @@ impl Chain {
         let mut sending = Sending::new(*digest, len, body);
         let (mut stored, mut refusal, mut trouble) = (None, None, None);
         for (index, link) in self.written_through() {
-            if let Some(limit) = link.store().capabilities().max_blob.filter(|max| *max < len) {
-                refusal = Some(Error::TooLarge { what: format!("the blob {digest}"), size: len, limit });
+            if let Err(error) = link.takes(digest, len) {
+                refusal = Some(error);
                 continue;
             }
             let done = match self.send(index, digest, len, &mut sending, Urgency::Urgent).await {
@@ -194,7 +199,8 @@ impl Chain {
         from: usize,
         deletions: u64,
     ) {
-        if self.wants_blob(from) && content.len() as u64 <= self.largest_kept() {
+        let len = content.len() as u64;
+        if self.wants_blob(from, len) && len <= self.largest_kept() {
             self.promotions.add_blob(&self.listener, digest, content, from, deletions);
         }
     }
@@ -204,9 +210,9 @@ impl Chain {
         self.promotions.add_copy(&self.listener, digest, len, from);
     }
 
-    /// Returns whether what is found in the tier `from` is copied anywhere.
-    pub(crate) fn wants_blob(&self, from: usize) -> bool {
-        self.promotion_targets(from).next().is_some()
+    /// Returns whether a blob of `len` bytes that is found in the tier `from` is copied anywhere.
+    pub(crate) fn wants_blob(&self, from: usize, len: u64) -> bool {
+        self.promotion_targets(from).any(|to| self.links[to].largest_blob().is_none_or(|max| len <= max))
     }
 
     /// Returns the tiers that what is found in the tier `from` is copied into, slowest first: what is taken from the

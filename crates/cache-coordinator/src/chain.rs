@@ -180,6 +180,8 @@ impl Chain {
         len: u64,
         urgency: Urgency,
     ) -> Result<bool> {
+        // To find that out from the tier, all of the blob would be read for nothing.
+        self.link(to).takes(digest, len)?;
         let deletions = self.deletions.count();
         let _copying = self.deletions.begin_copy(deletions, digest);
         let mut result = Ok(false);

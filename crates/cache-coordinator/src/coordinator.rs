@@ -266,6 +266,13 @@ impl Coordinator {
         self.chain.refusal(key)
     }
 
+    /// Queues an entry that a faster tier has under `key` already for the tiers that are written in the background, as if it had
+    /// been stored through the chain. For programs that store in their local tier themselves.
+    pub fn offer(&self, key: &Key, entry: &Entry) {
+        self.chain.refresh(key);
+        self.chain.push_entry(key, entry, PutMode::Overwrite, &[]);
+    }
+
     /// Returns what the chain has done so far.
     pub fn stats(&self) -> Stats {
         self.chain.stats()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cache_core::{Clock, Error, Event, Key, MissReason, Observer, Result, Store};
+use cache_core::{Clock, Digest, Error, Event, Key, MissReason, Observer, Result, Store};
 use tokio::runtime::Handle;
 
 use crate::breaker::{Breaker, Verdict};
@@ -141,6 +141,19 @@ impl Link {
 
     pub(crate) fn store(&self) -> &dyn Store {
         &*self.tier.store
+    }
+
+    /// Returns the size of the largest blob that fits, if there is a limit.
+    pub(crate) fn largest_blob(&self) -> Option<u64> {
+        self.store().capabilities().max_blob
+    }
+
+    /// Fails if the blob `digest` of `len` bytes is too large to be stored here.
+    pub(crate) fn takes(&self, digest: &Digest, len: u64) -> Result<()> {
+        match self.largest_blob().filter(|max| *max < len) {
+            None => Ok(()),
+            Some(limit) => Err(Error::TooLarge { what: format!("the blob {digest}"), size: len, limit }),
+        }
     }
 
     /// Returns whether callers wait for what is written here.

@@ -290,7 +290,9 @@ impl Chain {
         hold: Hold,
         writes: u64,
     ) {
-        if self.wants_blob(from) {
+        // Where one of its blobs does not fit, the entry would be incomplete.
+        let largest = entry.blobs().map(|(_, len)| len).max().unwrap_or(0);
+        if self.wants_blob(from, largest) {
             let job = Job::Entry { key: *key, entry: Box::new(entry.clone()), from, hold, writes };
             self.promotions.add(&self.listener, job);
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use cache_coordinator::{BreakerState, Coordinator, PromotionLimits, Tier};
 use cache_core::{Body, Digest, Error, Key, ManualClock, PutMode, Store, Timestamp};
-use cache_testkit::{Fault, Gate, Operation, block_on, content, poll_at_most};
-use common::{Health, Hollow, Notes, blob, entry, far, faulty, key, near, read, settle, store};
+use cache_testkit::{Fault, Gate, MemoryStore, Operation, block_on, content, poll_at_most};
+use common::{Health, Hollow, Notes, Small, blob, entry, far, faulty, key, near, read, settle, store};
 use tokio::task::JoinSet;
 
 #[tokio::test(start_paused = true)]
@@ -53,6 +53,21 @@ async fn blobs_that_are_read_alone_are_promoted_too() {
     settle(&chain).await;
     let digests = blobs.each_ref().map(|(digest, _)| *digest);
     assert_eq!(first.inner().missing(&digests).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_into_a_faster_tier_is_read_once() {
+    let last = faulty();
+    let large = blob(1, 1001);
+    let wanted = entry("large", std::slice::from_ref(&large));
+    store(last.inner(), &key(1), &wanted, std::slice::from_ref(&large)).await;
+    let first = Tier::new(Arc::new(Small(MemoryStore::new())));
+    let chain = Coordinator::builder().tier(first).tier(near(&last)).build().unwrap();
+    assert_eq!(chain.get(&key(1)).await.unwrap(), Some(wanted));
+    assert_eq!(read(&chain, &large.0, None).await.unwrap().as_ref(), Some(&large.1));
+    settle(&chain).await;
+    assert_eq!((last.calls(Operation::Get), last.calls(Operation::Read)), (1, 1));
+    assert_eq!(chain.stats().promotions.failed, 0);
 }
 
 #[tokio::test(start_paused = true)]

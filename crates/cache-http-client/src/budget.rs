@@ -3,12 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Tokens of one repetition.
-const COST: u64 = 10;
-/// Tokens that each first attempt brings: repetitions are at most a tenth of the load in the long run.
-const GAIN: u64 = 1;
-/// Tokens that are kept, and there at the start: ten repetitions at once, so that a restart of the server goes unnoticed.
-const MOST: u64 = 10 * COST;
+/// Tokens of one repetition: each first attempt brings one, so that repetitions are at most a tenth of the load in the long
+/// run.
+const REPETITION: u64 = 10;
+/// Repetitions at once, also at the start, so that a restart of the server goes unnoticed.
+const REPETITIONS: u64 = 10;
+/// Tokens of one second attempt at what is late: at most a fiftieth of the load.
+const HEDGE: u64 = 50;
+/// Second attempts at once.
+const HEDGES: u64 = 4;
 /// Upper end of the first wait.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// Upper end of every wait.
@@ -16,27 +19,41 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// The longest time that a server's `Retry-After` is waited for. If it wants more, the cache is out of reach for now.
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// A bucket of tokens for repetitions, shared by all operations: a server in trouble gets little more load than a sound one.
+/// A bucket of tokens for further attempts, shared by all operations: a server in trouble gets little more load than a sound one.
 #[derive(Debug)]
-pub(crate) struct Budget(AtomicU64);
+pub(crate) struct Budget {
+    tokens: AtomicU64,
+    cost: u64,
+    most: u64,
+}
 
 impl Budget {
-    pub(crate) fn new() -> Self {
-        Self(AtomicU64::new(MOST))
+    /// Returns the budget for attempts after one that failed.
+    pub(crate) fn of_repetitions() -> Self {
+        Self::new(REPETITION, REPETITIONS)
+    }
+
+    /// Returns the budget for attempts beside one that is late.
+    pub(crate) fn of_hedges() -> Self {
+        Self::new(HEDGE, HEDGES)
+    }
+
+    fn new(cost: u64, at_once: u64) -> Self {
+        let most = cost * at_once;
+        Self { tokens: AtomicU64::new(most), cost, most }
     }
 
     /// Counts a first attempt.
     pub(crate) fn earn(&self) {
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| {
-            (tokens < MOST).then_some(tokens + GAIN)
+        let _ = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| {
+            (tokens < self.most).then_some(tokens + 1)
         });
     }
 
-    /// Returns whether there may be a repetition, which is counted then.
+    /// Returns whether there may be a further attempt, which is counted then.
     pub(crate) fn spend(&self) -> bool {
-        let spent =
-            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| tokens.checked_sub(COST));
-        spent.is_ok()
+        let spend = |tokens: u64| tokens.checked_sub(self.cost);
+        self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok()
     }
 }
 
@@ -55,7 +72,7 @@ mod tests {
 
     #[test]
     fn repetitions_are_a_tenth_in_the_long_run() {
-        let budget = Budget::new();
+        let budget = Budget::of_repetitions();
         let at_once = (0..100).filter(|_| budget.spend()).count();
         assert_eq!(at_once, 10);
         let later = (0..1000)

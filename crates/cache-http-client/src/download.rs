@@ -11,7 +11,7 @@ use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RAN
 use reqwest::{Method, StatusCode};
 use tokio::time::{Instant, timeout};
 
-use crate::failure::{Again, Failure};
+use crate::failure::Failure;
 use crate::options::HttpOptions;
 use crate::server::{Answer, Question, Server};
 
@@ -203,13 +203,13 @@ impl Download {
 
     /// Asks for what is left after `failure`, or returns its error if that makes no sense.
     async fn resume(&mut self, mut failure: Failure) -> Result<()> {
-        while failure.again != Again::No
+        while let Some(pause) = failure.again.pause(self.resumed)
             && self.resumed < self.server.options.retries
-            && !self.patience().is_zero()
+            && self.patience() > pause
             && self.server.budget.spend()
         {
             let begin = Instant::now();
-            tokio::time::sleep(crate::budget::wait(self.resumed)).await;
+            tokio::time::sleep(pause).await;
             self.resumed += 1;
             let done = self.ask_for_the_rest(begin + self.patience()).await;
             self.waited += begin.elapsed();

@@ -7,6 +7,7 @@ use cache_core::Error;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
 
+use crate::budget::{LONGEST_RETRY_AFTER, wait};
 use crate::server::Server;
 
 /// Why an attempt failed.
@@ -24,6 +25,17 @@ pub(crate) enum Again {
     Yes,
     /// Not before so long, as the server says.
     After(Duration),
+}
+
+impl Again {
+    /// Returns how long to wait before repetition number `made`, from 0; nothing if there should be none.
+    pub(crate) fn pause(self, made: u32) -> Option<Duration> {
+        match self {
+            Self::No => None,
+            Self::Yes => Some(wait(made)),
+            Self::After(time) => (time <= LONGEST_RETRY_AFTER).then_some(time),
+        }
+    }
 }
 
 impl Failure {

@@ -16,6 +16,10 @@ pub enum Backend {
     /// `GET`, `HEAD`, `PUT` and `DELETE` by path: nginx with its DAV module, any `WebDAV` server, any key-value store over HTTP.
     #[default]
     Generic,
+    /// Our own: a server of this project.
+    Native,
+    /// Bazel's HTTP cache, `ac/<hex>` and `cas/<hex>`: bazel-remote and others.
+    Bazel,
 }
 
 /// What may be done with the server. The server's own rights hold as well.
@@ -74,6 +78,9 @@ pub struct HttpOptions {
     /// Whether a part of a blob is believed without the rest. It comes at less cost then and cannot be verified, so the server
     /// must be one that cannot err. Without it, all of the blob is fetched and verified for each part.
     pub trust_ranges: bool,
+    /// Whether a read that takes longer than 95 of 100 do is asked a second time beside the first, and the earlier answer
+    /// taken. It is done for at most one of fifty reads, and never for what changes something.
+    pub hedge: bool,
 }
 
 impl HttpOptions {
@@ -85,8 +92,8 @@ impl HttpOptions {
     pub const RETRIES: u32 = 2;
     /// Default of [`max_blob`](Self::max_blob), in bytes: larger than any sensible artifact.
     pub const MAX_BLOB: u64 = 16 << 30;
-    /// Default of [`max_entry`](Self::max_entry), in bytes: many thousand outputs, or the largest value.
-    pub const MAX_ENTRY: u64 = 16 << 20;
+    /// Default of [`max_entry`](Self::max_entry), in bytes: the largest value, and facts about a hundred thousand outputs.
+    pub const MAX_ENTRY: u64 = 24 << 20;
     /// Default of [`connections`](Self::connections): enough to hide a round trip, few enough for a small server.
     pub const CONNECTIONS: usize = 64;
     /// Bytes per second that buy time: a streamed body may take the timeout, and a second for so many bytes that have come.
@@ -109,6 +116,7 @@ impl HttpOptions {
             connections: Self::CONNECTIONS,
             extra_ca: None,
             trust_ranges: false,
+            hedge: true,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,8 +15,9 @@ use reqwest::{Client, Method, Request, Response, StatusCode, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::budget::{Budget, LONGEST_RETRY_AFTER, wait};
-use crate::failure::{Again, Failure};
+use crate::budget::Budget;
+use crate::failure::Failure;
+use crate::hedge::Hedge;
 use crate::options::HttpOptions;
 
 /// An idle connection is closed after this time, before most servers close it and a request is lost on the way.
@@ -32,7 +34,10 @@ pub(crate) struct Server {
     authorization: Option<HeaderValue>,
     pub(crate) options: HttpOptions,
     pub(crate) budget: Budget,
+    hedge: Hedge,
     places: Arc<Semaphore>,
+    /// Answers that should have been an entry and were something else.
+    pub(crate) unsound: AtomicU64,
 }
 
 /// A question that can be asked again.
@@ -96,7 +101,9 @@ impl Server {
         let client = builder.build().map_err(|error| invalid("the TLS configuration", &error))?;
         let authorization = authorization(&client, &base, &options)?;
         let places = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
-        Ok(Self { client, base, authorization, options, budget: Budget::new(), places })
+        let budget = Budget::of_repetitions();
+        let (hedge, unsound) = (Hedge::new(), AtomicU64::new(0));
+        Ok(Self { client, base, authorization, options, budget, hedge, places, unsound })
     }
 
     /// Returns how messages call the server.
@@ -187,7 +194,10 @@ impl Server {
         let status = answer.response.status();
         let known = status.is_success()
             || answer.is_absence()
-            || matches!(status, StatusCode::CONFLICT | StatusCode::RANGE_NOT_SATISFIABLE);
+            || matches!(
+                status,
+                StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE
+            );
         if known { Ok(answer) } else { Err(self.refused(&answer.response, method.as_str(), size)) }
     }
 
@@ -218,7 +228,8 @@ impl Server {
     pub(crate) async fn ask(&self, question: &Question<'_>) -> Result<Answer> {
         let mut attempts = self.attempts();
         loop {
-            match self.ask_once(question, attempts.deadline).await {
+            let attempt = || self.ask_once(question, attempts.deadline);
+            match self.hedged(question, attempt).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => attempts.again(failure).await?,
             }
@@ -230,29 +241,66 @@ impl Server {
     /// # Cancel safety
     /// As [`exchange`](Self::exchange).
     pub(crate) async fn fetch(&self, path: &str, limit: u64) -> Result<Option<Bytes>> {
+        self.fetch_question(&Question::new(Method::GET, path), limit).await
+    }
+
+    /// Returns the whole answer to `question`, or nothing if there is nothing. It has no more than `limit` bytes.
+    ///
+    /// # Cancel safety
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn fetch_question(&self, question: &Question<'_>, limit: u64) -> Result<Option<Bytes>> {
         let mut attempts = self.attempts();
         loop {
-            match self.fetch_once(path, limit, attempts.deadline).await {
+            let attempt = || self.fetch_once(question, limit, attempts.deadline);
+            match self.hedged(question, attempt).await {
                 Ok(content) => return Ok(content),
                 Err(failure) => attempts.again(failure).await?,
             }
         }
     }
 
-    async fn fetch_once(&self, path: &str, limit: u64, deadline: Instant) -> Result<Option<Bytes>, Failure> {
-        let mut answer = self.ask_once(&Question::new(Method::GET, path), deadline).await?;
+    /// Returns what `attempt` at `question` comes to. A read that is late is attempted a second time beside that: whatever is
+    /// small as a whole, and of what is larger the beginning of the answer.
+    async fn hedged<T, F>(&self, question: &Question<'_>, attempt: impl Fn() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let reads = matches!(question.method, Method::GET | Method::HEAD);
+        if !(reads && self.options.hedge) {
+            return attempt().await;
+        }
+        self.hedge.first_of(attempt, || self.places.available_permits() > 0).await
+    }
+
+    async fn fetch_once(
+        &self,
+        question: &Question<'_>,
+        limit: u64,
+        deadline: Instant,
+    ) -> Result<Option<Bytes>, Failure> {
+        let mut answer = self.ask_once(question, deadline).await?;
         if answer.is_absence() {
             return Ok(None);
         }
         if answer.response.status() != StatusCode::OK {
-            return Err(self.refused(&answer.response, "GET", 0));
+            return Err(self.refused(&answer.response, question.method.as_str(), 0));
         }
+        self.content(&mut answer, limit, deadline).await.map(Some)
+    }
+
+    /// Returns all that an answer has, which is no more than `limit` bytes.
+    ///
+    /// # Cancel safety
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn content(
+        &self,
+        answer: &mut Answer,
+        limit: u64,
+        deadline: Instant,
+    ) -> Result<Bytes, Failure> {
         let too_large = |size| {
-            Failure::lasting(Error::TooLarge {
-                what: format!("what {} has at {path}", self.place()),
-                size,
-                limit,
-            })
+            let what = format!("what {} answers", self.place());
+            Failure::lasting(Error::TooLarge { what, size, limit })
         };
         let announced = answer.len();
         if let Some(size) = announced.filter(|size| *size > limit) {
@@ -271,7 +319,26 @@ impl Server {
         if announced.is_some_and(|announced| announced != content.len() as u64) {
             return Err(self.passing("its answer ends early"));
         }
-        Ok(Some(content.into()))
+        Ok(content.into())
+    }
+
+    /// Removes what is at `path` and returns whether there was something. Not repeated: the second answer would be about
+    /// what the first attempt left.
+    ///
+    /// # Cancel safety
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn remove(&self, path: &str) -> Result<bool> {
+        let answer = self.ask_once(&Question::new(Method::DELETE, path), self.deadline()).await;
+        Ok(answer.map_err(|failure| failure.error)?.response.status().is_success())
+    }
+
+    /// Returns whether there is something of `len` bytes at `path`.
+    ///
+    /// # Cancel safety
+    /// As [`exchange`](Self::exchange).
+    pub(crate) async fn has_blob(&self, path: &str, len: u64) -> Result<bool> {
+        let there = self.ask(&Question::new(Method::HEAD, path)).await?;
+        Ok(there.response.status().is_success() && there.len() == Some(len))
     }
 
     /// Begins an operation.
@@ -321,12 +388,7 @@ impl Attempts<'_> {
     /// # Cancel safety
     /// A repetition that was counted is lost.
     pub(crate) async fn again(&mut self, failure: Failure) -> Result<()> {
-        let pause = match failure.again {
-            Again::No => return Err(failure.error),
-            Again::Yes => wait(self.made),
-            Again::After(time) if time > LONGEST_RETRY_AFTER => return Err(failure.error),
-            Again::After(time) => time,
-        };
+        let Some(pause) = failure.again.pause(self.made) else { return Err(failure.error) };
         let is_last = self.made >= self.server.options.retries || Instant::now() + pause >= self.deadline;
         if is_last || !self.server.budget.spend() {
             return Err(failure.error);

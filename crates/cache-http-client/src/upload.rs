@@ -47,7 +47,23 @@ pub(crate) async fn whole(digest: &Digest, len: u64, mut body: Body) -> Result<B
     Ok(content)
 }
 
-fn ensure_announced(digest: &Digest, len: u64, hasher: &Hasher) -> Result<()> {
+/// Says how `body` is not the content announced, if it is not.
+///
+/// # Cancel safety
+/// Dropping the future loses the content.
+pub(crate) async fn prove(digest: &Digest, len: u64, mut body: Body) -> Result<()> {
+    let mut hasher = Hasher::new(digest.function());
+    while let Some(piece) = body.next().await? {
+        hasher.update(&piece);
+        if hasher.len() > len {
+            break;
+        }
+    }
+    ensure_announced(digest, len, &hasher)
+}
+
+/// Says how what `hasher` saw is not the content announced, if it is not.
+pub(crate) fn ensure_announced(digest: &Digest, len: u64, hasher: &Hasher) -> Result<()> {
     if hasher.len() != len {
         return Err(Error::LengthMismatch { expected: len, found: hasher.len() });
     }

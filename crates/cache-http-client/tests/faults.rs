@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cache_core::{Digest, Error, Key, Result, Store};
-use cache_http_client::{HttpOptions, HttpStore, Token};
+use cache_core::envelope::{Compression, encode_entry};
+use cache_core::{Digest, Entry, Error, Key, ListFilter, PutMode, Result, Store};
+use cache_http_client::{Backend, HttpOptions, HttpStore, Token};
 use cache_testkit::{content, in_pieces};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -56,8 +57,13 @@ impl Server {
     }
 
     fn store(&self, retries: u32) -> HttpStore {
+        self.store_of(Backend::Generic, retries)
+    }
+
+    fn store_of(&self, backend: Backend, retries: u32) -> HttpStore {
         let mut options = HttpOptions::new(format!("http://{}", self.address));
         options.token = Some(Token::new("s3cret").unwrap());
+        options.backend = backend;
         options.retries = retries;
         options.timeout = Duration::from_secs(5);
         options.stall = Duration::from_millis(300);
@@ -103,14 +109,13 @@ async fn all_of(store: &HttpStore, digest: &Digest) -> Result<Option<Bytes>> {
     }
 }
 
-#[tokio::test]
-async fn every_fault_is_a_miss_or_an_error_in_time() {
-    let blob = content(1, 2 << 20);
-    let (len, digest, key) = (blob.len(), Digest::blake3(&blob), Key::from_bytes([1; 32]));
+/// Returns what a server may do instead of sending `blob`.
+fn faults(blob: &Bytes) -> Vec<(&'static str, Act)> {
+    let len = blob.len();
     let half = &blob[..len / 2];
     let length = format!("Content-Length: {len}\r\n");
     let longer = [&blob[..], b"and more"].concat();
-    let faults = [
+    vec![
         ("closes at once", sends("")),
         ("says nothing", sends_and_holds("")),
         ("sends garbage", sends(content(2, 5000))),
@@ -122,10 +127,10 @@ async fn every_fault_is_a_miss_or_an_error_in_time() {
         ("cuts a body without a length", sends(ok("", half))),
         ("sends something else", sends(ok("Content-Length: 2\r\n", b"OK"))),
         ("sends more than the blob", sends(ok(&format!("Content-Length: {}\r\n", longer.len()), &longer))),
-        ("announces two lengths", sends(ok(&format!("{length}Content-Length: 7\r\n"), &blob))),
+        ("announces two lengths", sends(ok(&format!("{length}Content-Length: 7\r\n"), blob))),
         ("announces too much", sends(ok("Content-Length: 99999999999999999\r\n", half))),
         ("sends broken chunks", sends(ok("Transfer-Encoding: chunked\r\n", b"zz\r\nxx"))),
-        ("compresses", sends(ok(&format!("Content-Encoding: gzip\r\n{length}"), &blob))),
+        ("compresses", sends(ok(&format!("Content-Encoding: gzip\r\n{length}"), blob))),
         (
             "sends a part unasked",
             sends(b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 5-6/9\r\nContent-Length: 2\r\n\r\nxx"),
@@ -143,8 +148,14 @@ async fn every_fault_is_a_miss_or_an_error_in_time() {
         ("fails", sends("HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")),
         ("forbids", sends("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")),
         ("is gone", sends("HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n")),
-    ];
-    for (fault, act) in faults {
+    ]
+}
+
+#[tokio::test]
+async fn every_fault_is_a_miss_or_an_error_in_time() {
+    let blob = content(1, 2 << 20);
+    let (len, digest, key) = (blob.len(), Digest::blake3(&blob), Key::from_bytes([1; 32]));
+    for (fault, act) in faults(&blob) {
         // Only the server knows whether what it says it stored is stored.
         let claims_success = act.bytes.starts_with(b"HTTP/1.1 2");
         let server = Server::start(vec![act]).await;
@@ -247,4 +258,120 @@ async fn the_token_stays_with_the_server_it_is_for() {
     let error = soon(store.write(&Digest::blake3(&blob), 10, blob.into())).await.unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error}");
     assert_eq!(other.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn our_own_protocol_is_doubted_in_the_same_way() {
+    let blob = content(1, 2 << 20);
+    let (len, digest, key) = (blob.len(), Digest::blake3(&blob), Key::from_bytes([1; 32]));
+    let other = encode_entry(&Key::from_bytes([2; 32]), &Entry::default(), Compression::None).unwrap();
+    let frame = |len: u32, content: &[u8]| [&[1][..], &len.to_le_bytes(), content].concat();
+    let whole = |body: &[u8]| sends(ok(&format!("Content-Length: {}\r\n", body.len()), body));
+    let answers = [
+        ("sends nothing", whole(b"")),
+        ("sends other JSON", whole(b"{\"found\": []}")),
+        ("sends half of its JSON", whole(b"{\"missing\": [\"blake3:")),
+        ("sends no digests", whole(b"{\"missing\": [\"md5:00\"]}")),
+        ("lists no entries", whole(b"{\"items\": [{\"key\": 1}], \"next\": null}")),
+        ("sends an unknown frame", whole(&[9, 9, 9])),
+        ("sends a frame that is too long", whole(&frame(u32::MAX, b"x"))),
+        ("sends half a frame", whole(&frame(100, b"x"))),
+        ("sends another entry", whole(&other)),
+        ("sends other entries", whole(&frame(other.len() as u32, &other).repeat(2))),
+        (
+            "refuses without reason",
+            sends("HTTP/1.1 409 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+        ),
+        ("has something already", sends("HTTP/1.1 412 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")),
+        ("knows somebody better", sends("HTTP/1.1 401 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")),
+    ];
+    let mut faults = faults(&blob);
+    faults.extend(answers);
+    for (fault, act) in faults {
+        let claims_success = act.bytes.starts_with(b"HTTP/1.1 2");
+        let server = Server::start(vec![act]).await;
+        let store = server.store_of(Backend::Native, 1);
+        let read = soon(all_of(&store, &digest)).await;
+        assert!(!matches!(read, Ok(Some(_))), "a server that {fault} is believed");
+        let got = soon(store.get(&key)).await;
+        assert!(!matches!(got, Ok(Some(_))), "a server that {fault} is believed");
+        let many = soon(store.get_many(&[key, key])).await;
+        assert!(!many.as_ref().is_ok_and(|many| many.iter().any(Option::is_some)), "{fault}: {many:?}");
+        let missing = soon(store.missing(&[digest])).await;
+        assert!(!missing.as_ref().is_ok_and(Vec::is_empty), "a server that {fault} is said to have a blob");
+        let listed = soon(store.list(&ListFilter::default(), None, 10)).await;
+        assert!(listed.is_err(), "a server that {fault} has a list: {listed:?}");
+        let errors = [read.err(), got.err(), many.err(), missing.err(), listed.err()];
+        for error in errors.into_iter().flatten() {
+            assert!(!error.to_string().contains("s3cret"), "{fault}: {error}");
+        }
+        if !claims_success {
+            let writes = soon(store.write(&digest, len as u64, in_pieces(&blob, 100_000))).await;
+            assert!(writes.is_err(), "a server that {fault} is said to have a blob");
+            let puts = soon(store.put(&key, &Entry::default(), PutMode::Overwrite)).await;
+            assert!(puts.is_err(), "a server that {fault} is said to have an entry");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_bazels_protocol_is_doubted_in_the_same_way() {
+    let blob = content(1, 2 << 20);
+    let (len, digest, key) = (blob.len(), Digest::blake3(&blob), Key::from_bytes([1; 32]));
+    for (fault, act) in faults(&blob) {
+        let claims_success = act.bytes.starts_with(b"HTTP/1.1 2");
+        let server = Server::start(vec![act]).await;
+        let store = server.store_of(Backend::Bazel, 1);
+        assert!(
+            !matches!(soon(all_of(&store, &digest)).await, Ok(Some(_))),
+            "a server that {fault} is believed"
+        );
+        assert!(!matches!(soon(store.get(&key)).await, Ok(Some(_))), "a server that {fault} is believed");
+        let missing = soon(store.missing(&[digest])).await;
+        assert!(!missing.as_ref().is_ok_and(Vec::is_empty), "a server that {fault} is said to have a blob");
+        if !claims_success {
+            let writes = soon(store.write(&digest, len as u64, in_pieces(&blob, 100_000))).await;
+            assert!(writes.is_err(), "a server that {fault} is said to have a blob");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_breaks_off_is_asked_for_again() {
+    let key = Key::from_bytes([1; 32]);
+    let entry = Entry { value: content(1, 1000), ..Entry::default() };
+    let envelope = encode_entry(&key, &entry, Compression::None).unwrap();
+    let frames = [&[0, 1][..], &(envelope.len() as u32).to_le_bytes(), &envelope].concat();
+    let head = format!("Content-Length: {}\r\n", frames.len());
+    let server = Server::start(vec![sends(ok(&head, &frames[..600])), sends(ok(&head, &frames))]).await;
+    let store = server.store_of(Backend::Native, 2);
+    assert_eq!(soon(store.get_many(&[key, key])).await.unwrap(), [None, Some(entry)]);
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_read_that_is_late_is_asked_a_second_time() {
+    let key = Key::from_bytes([1; 32]);
+    let entry = Entry { value: content(1, 1000), ..Entry::default() };
+    let envelope = encode_entry(&key, &entry, Compression::None).unwrap();
+    let quick = sends(ok(&format!("Content-Length: {}\r\n", envelope.len()), &envelope));
+    let late = sends_and_holds("");
+    let acts = [vec![quick.clone(); 25], vec![late.clone(), quick.clone()], vec![late, quick]].concat();
+    let server = Server::start(acts).await;
+    // Without a second attempt it would be an error: nothing is asked again after one.
+    let store = server.store_of(Backend::Native, 0);
+    for _ in 0..27 {
+        assert_eq!(soon(store.get(&key)).await.unwrap().as_ref(), Some(&entry));
+    }
+    assert!(server.requests().len() >= 29);
+}
+
+#[tokio::test]
+async fn a_download_waits_as_long_as_the_server_says_or_not_at_all() {
+    let blob = content(1, 2 << 20);
+    let first = ok(&format!("Content-Length: {}\r\n", blob.len()), &blob[..1000]);
+    let busy = "HTTP/1.1 503 No\r\nRetry-After: 3600\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let server = Server::start(vec![sends(first), sends(busy)]).await;
+    assert!(soon(all_of(&server.store(2), &Digest::blake3(&blob))).await.unwrap_err().is_retryable());
+    assert_eq!(server.requests().len(), 2);
 }

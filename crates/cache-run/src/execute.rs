@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use cache_core::{Anchor, Digest, Entry, EntryMeta, KeyBuilder, Timestamp, TreePath};
+use cache_core::{Anchor, Entry, EntryMeta, Key, Timestamp, TreePath};
 use cache_fs::Lookup;
 
 use crate::discovered::Moment;
@@ -12,9 +12,10 @@ use crate::entries::Entries;
 use crate::exec::{self, Finished, Limits, Recording, SpawnError, StdioLog};
 use crate::inputs::ChangeKind;
 use crate::journal::Journal;
-use crate::lookup::{Hit, base_digest};
+use crate::lookup::{Hit, base_digest, result_key};
 use crate::outputs::{Capture, CaptureError, Captured};
 use crate::plan::Plan;
+use crate::remote::Remote;
 use crate::runner::differing;
 use crate::spec::Spec;
 use crate::value::{self, DepSet, Index, KIND_INDEX, KIND_RESULT, RunResult, WRITER};
@@ -26,6 +27,8 @@ const MAX_LOG: u64 = 15 << 20;
 const LOG_MEMORY: usize = 4 << 20;
 /// Bytes of the journal in which the last run of the same label is looked for.
 const RECENT: u64 = 64 << 10;
+/// Bytes of an index that is sent to others: what a store behind a network takes as the value of an entry.
+const MAX_SHARED_INDEX: usize = 1 << 20;
 /// Characters of the command line that are kept for lists.
 const MAX_COMMAND: usize = 200;
 
@@ -35,6 +38,10 @@ pub(crate) struct Execution<'a> {
     pub(crate) entries: Entries<'a>,
     /// Directory for temporary files.
     pub(crate) side: &'a Path,
+    /// The remote cache that is given what is stored.
+    pub(crate) remote: Option<&'a dyn Remote>,
+    /// What the remote cache knew of other results of the command.
+    pub(crate) shared: &'a [DepSet],
     /// A stored result that the new one is compared with.
     pub(crate) verified: Option<&'a Hit>,
 }
@@ -239,22 +246,38 @@ impl Execution<'_> {
         let entry =
             Entry { meta: meta.clone(), value: value.into(), outputs: captured.outputs, ..Entry::default() };
         let Some(mut set) = set else {
-            return self.entries.put(&plan.key, entry).map_err(text);
+            let stored = self.entries.put(&plan.key, entry).map_err(text)?;
+            self.offer(&stored);
+            return Ok(());
         };
         set.result = result_key(plan, &set);
-        self.entries.put(&set.result, entry).map_err(text)?;
+        let stored = self.entries.put(&set.result, entry).map_err(text)?;
+        self.offer(&stored);
         let mut index = match self.entries.get(&plan.key) {
             Ok(Lookup::Hit(old)) if old.meta.kind == KIND_INDEX => {
                 value::decode(&old.value).unwrap_or_default()
             }
             _ => Index::default(),
         };
+        index.merge(self.shared);
         index.push(set);
-        let value = value::encode(&index).ok_or("it cannot be encoded")?;
+        let mut value = value::encode(&index).ok_or("it cannot be encoded")?;
+        while self.remote.is_some() && value.len() > MAX_SHARED_INDEX && index.sets.len() > 1 {
+            let _ = index.sets.pop();
+            value = value::encode(&index).ok_or("it cannot be encoded")?;
+        }
         // An index has no end of its own: each result in it has.
         let meta = EntryMeta { kind: KIND_INDEX.to_owned(), expires: None, ..meta };
         let entry = Entry { meta, value: value.into(), ..Entry::default() };
-        self.entries.put(&plan.key, entry).map_err(text)
+        let stored = self.entries.put(&plan.key, entry).map_err(text)?;
+        self.offer(&stored);
+        Ok(())
+    }
+
+    fn offer(&self, (address, entry): &(Key, Entry)) {
+        if let Some(remote) = self.remote {
+            remote.offer(address, entry);
+        }
     }
 }
 
@@ -267,17 +290,6 @@ pub(crate) fn lost_output(finished: &Finished) -> Option<(i32, String)> {
             Some((code, format!("the {stream} of the command could not be written: {source}")))
         }
         _ => None,
-    }
-}
-
-/// Returns the key of the result that a command gave with these discovered inputs.
-fn result_key(plan: &Plan<'_>, set: &DepSet) -> cache_core::Key {
-    let described = value::encode(&(&set.files, &set.env)).unwrap_or_default();
-    let key = KeyBuilder::new(&plan.frame.spec.namespace, "run.discovered").key(&plan.key);
-    let key = key.digest(&Digest::blake3(&described));
-    match &set.base {
-        Some(base) => key.digest(base).finish(),
-        None => key.absent().finish(),
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::append::append;
 use crate::regular;
+use crate::remote::Traffic;
 
 /// Bytes of one generation; there are two. About 8,000 runs each.
 const MAX_BYTES: u64 = 4 << 20;
@@ -58,6 +59,9 @@ pub struct Record {
     /// Outputs that differed when a hit was run again; nothing if that was not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differing: Option<u64>,
+    /// What passed between it and the remote cache, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<Traffic>,
 }
 
 /// How a run went.
@@ -174,6 +178,7 @@ mod tests {
             session: "1".to_owned(),
             signer: None,
             differing: None,
+            remote: None,
         }
     }
 

@@ -25,6 +25,7 @@ mod plan;
 mod probe;
 pub mod project;
 mod regular;
+pub mod remote;
 mod report;
 pub mod restore;
 mod runner;

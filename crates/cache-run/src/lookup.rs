@@ -1,6 +1,6 @@
 //! Finding the stored result of a run.
 
-use cache_core::{Digest, Entry, Key};
+use cache_core::{Digest, Entry, Key, KeyBuilder};
 use cache_fs::Lookup;
 
 use crate::discovered::Change;
@@ -45,6 +45,7 @@ pub(crate) fn find(entries: Entries<'_>, spec: &Spec, plan: &mut Plan<'_>) -> Fo
     let Some(index) = value::decode::<Index>(&entry.value) else {
         return Found::Miss(Some(Reason::Corrupt));
     };
+    let index = if entries.far.is_some() { Index { sets: sound_sets(plan, index) } } else { index };
     match matching(&index, plan) {
         Err(reason) => Found::Miss(reason),
         Ok(set) => match entries.get(&set.result) {
@@ -81,6 +82,25 @@ fn matching<'i>(index: &'i Index, plan: &mut Plan<'_>) -> Result<&'i DepSet, Opt
         }
     }
     Err(reason)
+}
+
+/// Returns those sets of an index from elsewhere that lead where they have to: whoever made it up can only lead to the result
+/// of what it describes.
+pub(crate) fn sound_sets(plan: &Plan<'_>, mut index: Index) -> Vec<DepSet> {
+    index.sets.truncate(Index::MAX_SETS);
+    index.sets.retain(|set| result_key(plan, set) == set.result);
+    index.sets
+}
+
+/// Returns the key of the result that a command gave with these discovered inputs.
+pub(crate) fn result_key(plan: &Plan<'_>, set: &DepSet) -> Key {
+    let described = value::encode(&(&set.files, &set.env)).unwrap_or_default();
+    let key = KeyBuilder::new(&plan.frame.spec.namespace, "run.discovered").key(&plan.key);
+    let key = key.digest(&Digest::blake3(&described));
+    match &set.base {
+        Some(base) => key.digest(base).finish(),
+        None => key.absent().finish(),
+    }
 }
 
 /// Returns what stands for the base directory in a result that contains its path.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::human;
 use crate::journal::Outcome;
 use crate::manifest::Difference;
+use crate::remote::Traffic;
 
 /// Reasons named in a status line; the others are counted.
 const NAMED: usize = 3;
@@ -43,6 +44,8 @@ pub struct Report {
     pub waited: Option<Duration>,
     /// Outputs that came out different when a hit was run again; nothing if that was not tried.
     pub differing: Option<Vec<String>>,
+    /// What passed between the run and the remote cache, if there is one.
+    pub remote: Option<Traffic>,
     /// Trouble of the cache that did not concern the command.
     pub warnings: Vec<String>,
 }
@@ -89,6 +92,8 @@ pub enum Reason {
     },
     /// The same run was made before and was not stored; why not.
     NotStoredBefore(Option<String>),
+    /// The remote cache had a result that does not count; why not.
+    Remote(Box<Self>),
     /// Something else.
     Unknown(String),
 }
@@ -152,6 +157,9 @@ impl Reason {
                     || "not stored before".to_owned(),
                     |why| format!("not stored before: {why}"),
                 ))
+            }
+            Self::Remote(why) => {
+                why.words().iter().map(|word| format!("in the remote cache: {word}")).collect()
             }
             Self::Unknown(why) => one(why.clone()),
         }
@@ -226,6 +234,7 @@ impl Report {
             }
         }
         facts.extend(self.note.clone());
+        facts.extend(self.remote.iter().flat_map(Traffic::facts));
         if self.code != 0 {
             facts.push(format!("exit code {}", self.code));
         }
@@ -241,6 +250,12 @@ impl Report {
             let _ = write!(line, " · {fact}");
         }
         line
+    }
+
+    /// Returns where a result came from, `local` or `remote`; nothing if the command ran.
+    pub fn origin(&self) -> Option<&'static str> {
+        let is_remote = self.remote.as_ref().is_some_and(|remote| remote.hit);
+        self.outcome.is_hit().then_some(if is_remote { "remote" } else { "local" })
     }
 
     /// Returns the report as one line of JSON.
@@ -260,6 +275,8 @@ impl Report {
             command_ms: f64,
             waited_ms: Option<f64>,
             differing: Option<&'a [String]>,
+            origin: Option<&'static str>,
+            remote: Option<&'a Traffic>,
             warnings: &'a [String],
         }
         let millis = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
@@ -277,6 +294,8 @@ impl Report {
             command_ms: millis(self.command),
             waited_ms: self.waited.map(millis),
             differing: self.differing.as_deref(),
+            origin: self.origin(),
+            remote: self.remote.as_ref(),
             warnings: &self.warnings,
         };
         serde_json::to_string(&json).unwrap_or_default()
@@ -307,6 +326,7 @@ mod tests {
             command: Duration::from_millis(41_206),
             waited: None,
             differing: None,
+            remote: None,
             warnings: Vec::new(),
         }
     }

@@ -1,5 +1,7 @@
 //! The life of one run: plan, look up, restore or execute, store, report.
 
+mod far;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -14,10 +16,12 @@ use crate::flight::{self, Flight, FlightLock, Guard};
 use crate::journal::{Journal, Outcome, Record};
 use crate::lookup::{self, Found, Hit};
 use crate::plan::{Frame, Plan, PlanError};
+use crate::remote::Remote;
 use crate::report::{Reason, Report};
 use crate::restore::Restore;
 use crate::spec::{Mode, Spec, StdinMode};
 use crate::{salt, value};
+use far::Shared;
 
 /// Name of our directory beside the store.
 const SIDE_DIR: &str = "run";
@@ -45,6 +49,8 @@ pub struct Session<'a> {
     pub trouble: Option<String>,
     /// Whose results count; nobody is asked if nothing.
     pub signing: Option<Signing>,
+    /// The cache behind it that others share, if there is one. It is not asked without a local one.
+    pub remote: Option<&'a dyn Remote>,
     /// Name of the terminal session or CI job.
     pub id: String,
     /// Who shows what goes on.
@@ -104,8 +110,9 @@ pub fn run(spec: &Spec, session: &Session<'_>) -> Result<Report, RunError> {
     if let Some(refusal) = plan.reads_nothing() {
         return Err(RunError::Usage(refusal));
     }
-    let mut cached = Cached { run, store, side, plan, manifest: None };
-    let report = cached.run();
+    let mut cached = Cached { run, store, side, plan, manifest: None, shared: Shared::default() };
+    let mut report = cached.run();
+    cached.finish(report.as_mut().ok());
     // What was learned about files is worth keeping in any case; what is lost costs time only.
     let _ = cached.plan.memory.save();
     let report = report?;
@@ -231,6 +238,7 @@ impl<'a> Run<'a> {
             command: Duration::ZERO,
             waited: self.waited,
             differing: None,
+            remote: None,
             warnings: std::mem::take(&mut self.warnings),
         }
     }
@@ -243,6 +251,7 @@ struct Cached<'a> {
     side: PathBuf,
     plan: Plan<'a>,
     manifest: Option<Digest>,
+    shared: Shared,
 }
 
 /// What came of looking a run up.
@@ -284,6 +293,13 @@ impl<'a> Cached<'a> {
         {
             return Ok(*report);
         }
+        let known = match self.look_up_far() {
+            Attempt::Done(report) => return Ok(*report),
+            Attempt::Verify(hit) => {
+                return self.execute(Reason::Asked("a hit, run again to verify it"), Some(&hit));
+            }
+            Attempt::Miss(far) => known.or(far),
+        };
         // Whom we waited for left no result. To wait for each other one by one would be slower than no cache at all.
         let guard = guard.filter(|_| self.run.waited.is_none());
         let reason = self.explain(known);
@@ -298,7 +314,11 @@ impl<'a> Cached<'a> {
             match self.look_up() {
                 Attempt::Done(report) => return *report,
                 Attempt::Verify(_) => None,
-                Attempt::Miss(known) => known,
+                Attempt::Miss(known) => match self.look_up_far() {
+                    Attempt::Done(report) => return *report,
+                    Attempt::Verify(_) => None,
+                    Attempt::Miss(far) => known.or(far),
+                },
             }
         } else {
             Some(Reason::Asked("refreshed"))
@@ -322,6 +342,12 @@ impl<'a> Cached<'a> {
             Found::Stale(hit) => (hit, Outcome::Stale),
             Found::Miss(reason) => return Attempt::Miss(reason),
         };
+        self.use_hit(hit, outcome)
+    }
+
+    /// Restores `hit`, unless it is only to be looked at or run again.
+    fn use_hit(&mut self, hit: Box<Hit>, outcome: Outcome) -> Attempt {
+        let spec = self.run.spec;
         if outcome == Outcome::Hit && picked(spec.verify_percent) && !spec.dry_run {
             return Attempt::Verify(hit);
         }
@@ -386,7 +412,7 @@ impl<'a> Cached<'a> {
     }
 
     fn entries(&self) -> Entries<'a> {
-        Entries { store: self.store, signing: self.run.session.signing.as_ref() }
+        Entries { store: self.store, signing: self.run.session.signing.as_ref(), far: None }
     }
 
     /// Waits until nobody else runs the same.
@@ -444,8 +470,15 @@ impl<'a> Cached<'a> {
 
     /// Runs the command and stores what it gave.
     fn execute(&mut self, reason: Reason, verified: Option<&Hit>) -> Result<Report, RunError> {
-        let execution =
-            Execution { spec: self.run.spec, entries: self.entries(), side: &self.side, verified };
+        self.look_for_others();
+        let execution = Execution {
+            spec: self.run.spec,
+            entries: self.entries(),
+            side: &self.side,
+            remote: self.run.session.remote.filter(|remote| remote.writes()),
+            shared: &self.shared.sets,
+            verified,
+        };
         let done = execution.run(&mut self.plan)?;
         self.run.warnings.extend(done.warnings);
         let unmatched = self.plan.inputs.unmatched.iter();
@@ -491,6 +524,7 @@ impl<'a> Cached<'a> {
             session: self.run.session.id.clone(),
             signer: self.run.session.signing.as_ref().map(|signing| signing.ring.current().id().to_string()),
             differing: report.differing.as_ref().map(|names| names.len() as u64),
+            remote: report.remote.clone(),
         };
         let _ = Journal::new(self.side.clone()).append(&record);
     }

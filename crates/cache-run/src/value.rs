@@ -64,6 +64,16 @@ impl Index {
         self.sets.insert(0, set);
         self.sets.truncate(Self::MAX_SETS);
     }
+
+    /// Adds those of `others` that are not here, behind what is.
+    pub(crate) fn merge(&mut self, others: &[DepSet]) {
+        for other in others {
+            if self.sets.iter().all(|set| set.result != other.result) {
+                self.sets.push(other.clone());
+            }
+        }
+        self.sets.truncate(Self::MAX_SETS);
+    }
 }
 
 /// Returns `value` in bytes.

@@ -120,6 +120,7 @@ mod tests {
             session: String::new(),
             signer: None,
             differing: None,
+            remote: None,
         }
     }
 

@@ -21,6 +21,7 @@ use crate::counters::{Counters, Totals, add};
 use crate::framing;
 use crate::gate::Gate;
 use crate::health;
+use crate::protocol::native;
 use crate::record::Record;
 use crate::reply::Refusal;
 use crate::rights::{Grant, Right, Throttle};
@@ -51,6 +52,7 @@ pub(crate) struct App {
     pub(crate) started: Instant,
     /// Whether the server was told to stop.
     pub(crate) stopping: AtomicBool,
+    pub(crate) native: native::State,
     throttle: Throttle,
     /// Tells the requests of this start from those of all others.
     run: u32,
@@ -63,12 +65,12 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// A request to a protocol, by somebody who may make it.
 pub(crate) struct Call<'a> {
-    pub(crate) app: &'a App,
+    pub(crate) app: &'a Arc<App>,
     pub(crate) parts: &'a Parts,
     pub(crate) target: &'a Target,
     settings: &'a Settings,
     protocol: Protocol,
-    namespace: Namespace,
+    pub(crate) namespace: Namespace,
     grant: Grant,
 }
 
@@ -86,6 +88,7 @@ impl App {
             totals: Totals::new(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
+            native: native::State::default(),
             throttle: Throttle::default(),
             run: u32::from_le_bytes(run),
             next: AtomicU64::new(0),
@@ -114,7 +117,7 @@ impl App {
     }
 
     async fn dispatch(
-        &self,
+        self: &Arc<Self>,
         settings: &Settings,
         parts: &Parts,
         peer: IpAddr,

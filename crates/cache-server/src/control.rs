@@ -70,7 +70,7 @@ impl Control {
             options.spool_dir.clone_from(&before.options.spool_dir);
         }
         app.apply(Settings::new(options)?);
-        tracing::info!(needs_restart = ?reloaded.needs_restart, "took over new options");
+        tracing::debug!(needs_restart = ?reloaded.needs_restart, "took over new options");
         Ok(reloaded)
     }
 }

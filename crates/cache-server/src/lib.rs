@@ -16,6 +16,7 @@
 //! | `/maven/…` | Maven's build cache extension |
 //! | `/v8/artifacts/…` | Turborepo |
 //! | `/v1/cache/<hash>` | Nx |
+//! | `/v1/…` | our own: entries and blobs, for stores of this project |
 //! | `/livez`, `/readyz`, `/status`, `/metrics` | the server itself |
 //!
 //! All of them are also there below `/ns/<namespace>/`, which keeps them apart from those of other namespaces.

@@ -1,8 +1,9 @@
 //! Content on its way to a client.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,21 +11,53 @@ use futures_core::Stream;
 use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
 
-/// Bytes that are read from a file at a time. More is not faster, and each request under way holds one piece.
-pub(crate) const PIECE: usize = 256 << 10;
+/// Bytes that are read from a file at a time. More does not stay in the processor's cache until it is sent, and each request
+/// under way holds up to two pieces: one that is being sent, and the next.
+pub(crate) const PIECE: usize = 128 << 10;
 
 /// A stored content as the body of an answer: exactly as long as announced, or an error that cuts the connection off.
 pub(crate) struct Outgoing {
     source: Source,
     left: u64,
+    spare: Arc<Spare>,
 }
 
 enum Source {
     Bytes(Bytes),
     Stream(Pin<Box<dyn Stream<Item = cache_core::Result<Bytes>> + Send>>),
-    File(File),
-    Reading(JoinHandle<io::Result<(File, Bytes)>>),
+    /// A file, and where the next piece is in it.
+    File(File, u64),
+    Reading(JoinHandle<io::Result<(File, u64, Vec<u8>)>>),
     End,
+}
+
+/// The memory of a piece that is sent, for the next one: fresh memory takes longer to get than a piece takes to read.
+#[derive(Default)]
+struct Spare(Mutex<Option<Vec<u8>>>);
+
+/// A piece on its way.
+struct Piece {
+    bytes: Vec<u8>,
+    home: Arc<Spare>,
+}
+
+impl Spare {
+    fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        *self.home.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(bytes);
+    }
 }
 
 impl Outgoing {
@@ -32,10 +65,14 @@ impl Outgoing {
     pub(crate) fn new(content: cache_core::Body, len: u64) -> Self {
         let source = match content {
             cache_core::Body::Bytes(bytes) => Source::Bytes(bytes),
-            cache_core::Body::File { file, .. } => Source::File(file),
+            cache_core::Body::File { mut file, .. } => match file.stream_position() {
+                Ok(at) => Source::File(file, at),
+                // What has no position is no file that a store keeps.
+                Err(_) => Source::End,
+            },
             cache_core::Body::Stream(stream) => Source::Stream(stream),
         };
-        Self { source, left: len }
+        Self { source, left: len, spare: Arc::default() }
     }
 
     fn fail(&mut self, error: io::Error) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
@@ -43,12 +80,43 @@ impl Outgoing {
         self.source = Source::End;
         Poll::Ready(Some(Err(error)))
     }
+
+    fn piece(&self, bytes: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Piece { bytes, home: Arc::clone(&self.spare) })
+    }
+
+    /// Reads the next piece of a file: here and now if the system has it in memory, else where waiting hinders nobody.
+    fn read(&self, file: File, at: u64) -> (Source, Option<Bytes>) {
+        let len = usize::try_from(self.left).unwrap_or(PIECE).min(PIECE);
+        let mut bytes = self.spare.take();
+        bytes.resize(len, 0);
+        if let Some(there) = read_now(&file, at, &mut bytes) {
+            bytes.truncate(there);
+            return (Source::File(file, at + there as u64), Some(self.piece(bytes)));
+        }
+        (Source::Reading(tokio::task::spawn_blocking(move || read(file, at, bytes))), None)
+    }
 }
 
-fn read(mut file: File, len: usize) -> io::Result<(File, Bytes)> {
-    let mut piece = vec![0; len];
-    file.read_exact(&mut piece)?;
-    Ok((file, piece.into()))
+fn read(mut file: File, at: u64, mut bytes: Vec<u8>) -> io::Result<(File, u64, Vec<u8>)> {
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(&mut bytes)?;
+    let end = at + bytes.len() as u64;
+    Ok((file, end, bytes))
+}
+
+/// Reads what is in the page cache at `at`, and returns how much that is; nothing if one has to wait for it, or it cannot be
+/// known.
+#[cfg(target_os = "linux")]
+fn read_now(file: &File, at: u64, bytes: &mut [u8]) -> Option<usize> {
+    use rustix::io::{ReadWriteFlags, preadv2};
+    let mut slices = [io::IoSliceMut::new(bytes)];
+    preadv2(file, &mut slices, at, ReadWriteFlags::NOWAIT).ok().filter(|there| *there > 0)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_now(_: &File, _: u64, _: &mut [u8]) -> Option<usize> {
+    None
 }
 
 impl http_body::Body for Outgoing {
@@ -71,18 +139,22 @@ impl http_body::Body for Outgoing {
                     Ok(piece) => piece,
                     Err(error) => return this.fail(io::Error::other(error)),
                 },
-                Source::File(_) => {
-                    if let Source::File(file) = std::mem::replace(&mut this.source, Source::End) {
-                        let len = usize::try_from(this.left).unwrap_or(PIECE).min(PIECE);
-                        this.source = Source::Reading(tokio::task::spawn_blocking(move || read(file, len)));
+                Source::File(..) => {
+                    let Source::File(file, at) = std::mem::replace(&mut this.source, Source::End) else {
+                        continue;
+                    };
+                    let (source, piece) = this.read(file, at);
+                    this.source = source;
+                    match piece {
+                        Some(piece) => Some(piece),
+                        None => continue,
                     }
-                    continue;
                 }
                 Source::Reading(task) => {
                     match ready!(Pin::new(task).poll(cx)).map_err(io::Error::other).flatten() {
-                        Ok((file, piece)) => {
-                            this.source = Source::File(file);
-                            Some(piece)
+                        Ok((file, at, bytes)) => {
+                            this.source = Source::File(file, at);
+                            Some(this.piece(bytes))
                         }
                         Err(error) => return this.fail(error),
                     }
@@ -134,5 +206,17 @@ mod tests {
         assert!(collect(bytes(2)).await.is_err());
         assert!(collect(bytes(4)).await.is_err());
         assert_eq!(collect(bytes(0)).await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn what_has_to_be_waited_for_comes_as_well() {
+        let content: Vec<u8> = (0..2 * PIECE + 5).map(|i| (i % 249) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"before").unwrap();
+        file.write_all(&content).unwrap();
+        let waiting = tokio::task::spawn_blocking(move || read(file, 6, vec![0; PIECE]));
+        let body =
+            Outgoing { source: Source::Reading(waiting), left: content.len() as u64, spare: Arc::default() };
+        assert_eq!(body.collect().await.unwrap().to_bytes(), content);
     }
 }

@@ -14,11 +14,25 @@ pub(crate) struct Refusal {
     status: StatusCode,
     message: Cow<'static, str>,
     header: Option<(HeaderName, HeaderValue)>,
+    /// On the heap: few have one, and results with a large error are slow.
+    problem: Option<Box<Problem>>,
 }
+
+/// What a refusal says to a program (RFC 9457).
+#[derive(Debug, Default)]
+struct Problem {
+    /// Which of the problems that the documentation lists it is, if it is more than its status.
+    code: Option<&'static str>,
+    /// What exactly it is about.
+    about: Option<(&'static str, serde_json::Value)>,
+}
+
+/// Where problems are explained, each under its name.
+const PROBLEMS: &str = "https://github.com/vitte-cache/vitte-cache/blob/main/docs/protocols/native.md#";
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: message.into(), header: None }
+        Self { status, message: message.into(), header: None, problem: None }
     }
 
     /// A miss. It has no text: clients read none, and there are many.
@@ -80,6 +94,22 @@ impl Refusal {
         self
     }
 
+    /// Returns the refusal as a problem.
+    pub(crate) fn into_problem(mut self) -> Self {
+        self.problem.get_or_insert_default();
+        self
+    }
+
+    /// Returns the refusal as the problem called `code`, about something if it has more to say.
+    pub(crate) fn coded(
+        mut self,
+        code: &'static str,
+        about: Option<(&'static str, serde_json::Value)>,
+    ) -> Self {
+        self.problem = Some(Box::new(Problem { code: Some(code), about }));
+        self
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
@@ -94,7 +124,25 @@ impl Refusal {
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, value);
         }
-        if !self.message.is_empty() {
+        if self.message.is_empty() {
+            return response;
+        }
+        if let Some(problem) = self.problem {
+            let mut content = serde_json::json!({
+                "title": self.status.canonical_reason().unwrap_or_default(),
+                "status": self.status.as_u16(),
+                "detail": self.message,
+            });
+            if let Some(code) = problem.code {
+                content["type"] = format!("{PROBLEMS}{code}").into();
+            }
+            if let Some((name, value)) = problem.about {
+                content[name] = value;
+            }
+            let kind = HeaderValue::from_static("application/problem+json");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            *response.body_mut() = Body::from(content.to_string());
+        } else {
             // Nx takes a 401 only with exactly this type, without a charset.
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
             *response.body_mut() = Body::from(self.message.into_owned() + "\n");

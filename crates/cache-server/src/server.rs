@@ -86,7 +86,7 @@ impl Server {
         let mut tasks = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         for address in listeners.addresses() {
-            tracing::info!(%address, store = app.vault.store().name(), "serving");
+            tracing::debug!(%address, store = app.vault.store().name(), "serving");
         }
         loop {
             tokio::select! {

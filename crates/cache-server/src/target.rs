@@ -59,7 +59,7 @@ pub(crate) fn segment(raw: &str) -> Result<String, Refusal> {
 }
 
 /// Returns the bytes that `raw` means, nothing if a `%` is not followed by two hexadecimal digits.
-fn decode(raw: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode(raw: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(raw.len());
     let mut rest = raw.bytes();
     while let Some(byte) = rest.next() {

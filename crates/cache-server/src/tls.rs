@@ -41,6 +41,14 @@ impl fmt::Display for TlsError {
 }
 
 impl TlsOptions {
+    /// Reads the files and forgets what is in them.
+    ///
+    /// # Errors
+    /// As a server that starts with them.
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.acceptor().map(drop)
+    }
+
     /// Reads the files and returns how connections are accepted with them.
     pub(crate) fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());

@@ -1,4 +1,4 @@
-//! The package that knows other caches and stores, and its programs.
+//! The packages that know other caches, stores and servers, and their programs.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,21 @@ use crate::stop::Result;
 use crate::workspace::Workspace;
 
 /// Outside of the workspace, because nobody else should have to compile the C of other stores.
-const MANIFEST: &str = "benches/peers/Cargo.toml";
+const PEERS: &str = "benches/peers/Cargo.toml";
 
-/// Builds a program of the package, says what machine this is, and returns the step that runs the program in `dir`.
+/// Builds a program of `benches/peers`, says what machine this is, and returns the step that runs the program in `dir`.
 pub(super) fn program(workspace: &Workspace, name: &str, dir: Option<&PathBuf>) -> Result<Step> {
-    Step::cargo(["build", "--release", "--locked", "--manifest-path", MANIFEST])
+    program_of(PEERS, workspace, name, dir)
+}
+
+/// Does the same with a program of the package at `manifest`.
+pub(super) fn program_of(
+    manifest: &str,
+    workspace: &Workspace,
+    name: &str,
+    dir: Option<&PathBuf>,
+) -> Result<Step> {
+    Step::cargo(["build", "--release", "--locked", "--manifest-path", manifest])
         .args(["--bin", name, "--target-dir"])
         .arg(&workspace.target)
         .run()?;

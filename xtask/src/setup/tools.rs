@@ -120,6 +120,9 @@ pub(super) const TOOLS: &[Tool] = &[
     },
 ];
 
+/// Its name among the tools.
+pub(crate) const BAZEL_REMOTE: &str = "bazel-remote-v2.6.1";
+
 pub(super) const BENCH_TOOLS: &[Tool] = &[
     Tool {
         name: "hyperfine",
@@ -132,5 +135,11 @@ pub(super) const BENCH_TOOLS: &[Tool] = &[
         probe: &["bkt", "--version"],
         source: Source::Cargo(&["bkt"]),
         needed_for: "measurements side by side with bkt",
+    },
+    Tool {
+        name: BAZEL_REMOTE,
+        probe: &[],
+        source: Source::Go { package: "github.com/buchgr/bazel-remote/v2@v2.6.1", bin: "bazel-remote" },
+        needed_for: "measurements of the server side by side with bazel-remote",
     },
 ];

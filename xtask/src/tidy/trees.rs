@@ -51,6 +51,19 @@ const CHOICES: &[Choice] = &[
         back_ends: &["cache-fs"],
         heavy: &[],
     },
+    // The command without the verbs that listen.
+    Choice {
+        package: "cache-cli",
+        features: &["--no-default-features"],
+        back_ends: &["cache-fs"],
+        heavy: &[],
+    },
+    Choice {
+        package: "cache-cli",
+        features: &[],
+        back_ends: &["cache-fs", "cache-http-client", "cache-memory"],
+        heavy: &["tokio", "http", "h2", "hyper", "reqwest", "axum"],
+    },
     Choice { package: "cache-coordinator", features: &["--all-features"], back_ends: &[], heavy: &["tokio"] },
     Choice {
         package: "vitte-cache",

@@ -1,6 +1,8 @@
 //! The command line, as clap sees it.
 
 mod run;
+#[cfg(feature = "server")]
+mod serve;
 mod usage;
 
 use std::ffi::OsString;
@@ -13,6 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 pub(crate) use run::{ExplainFormat, RunArgs, StatusWhen};
+#[cfg(feature = "server")]
+pub(crate) use serve::{ServeArgs, TokenAction, TokenArgs};
 pub(crate) use usage::explain;
 
 /// One cache under every build: runs slow commands once, and says why when it has to run them again.
@@ -69,6 +73,10 @@ pub(crate) enum Verb {
     Verify(VerifyArgs),
     Migrate(MigrateArgs),
     Simulate(SimulateArgs),
+    #[cfg(feature = "server")]
+    Serve(Box<ServeArgs>),
+    #[cfg(feature = "server")]
+    Token(TokenArgs),
     Config(ConfigArgs),
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
@@ -176,6 +184,9 @@ pub(crate) struct StatsArgs {
     /// Only runs of this terminal or CI job
     #[arg(long)]
     pub(crate) session: bool,
+    /// Put a table of this CI job into its summary; print it in Markdown where the system takes none
+    #[arg(long, conflicts_with_all = ["last", "since", "json"])]
+    pub(crate) summary: bool,
     /// Only runs of this much time until now, such as 2h or 7d
     #[arg(long, value_name = "DUR", value_parser = human::parse_duration)]
     pub(crate) since: Option<Duration>,

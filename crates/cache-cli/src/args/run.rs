@@ -99,6 +99,9 @@ pub(crate) struct RunArgs {
     /// Do not store results of commands that took less
     #[arg(long, value_name = "DUR", value_parser = human::parse_duration, help_heading = "What is kept and used")]
     pub(crate) min_time: Option<Duration>,
+    /// What to do with the remote cache: auto (as configured), off, read, write or readwrite [default: auto]
+    #[arg(long, value_name = "WHAT", value_parser = ["auto", "off", "read", "write", "readwrite"], hide_possible_values = true, help_heading = "What is kept and used")]
+    pub(crate) remote: Option<String>,
     /// How long to wait for another process that runs the same command [default: 10m]
     #[arg(long, value_name = "DUR", value_parser = human::parse_duration, help_heading = "What is kept and used")]
     pub(crate) wait: Option<Duration>,

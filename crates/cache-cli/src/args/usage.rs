@@ -33,6 +33,9 @@ pub(crate) fn explain(error: &clap::Error, verb: &str) -> String {
             }
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            if !verb.is_empty() {
+                return format!("say what to do; `{help}` lists what there is");
+            }
             format!("say what to do, as in `vitte-cache run -i 'src/**' -- make`; `{help}` lists the verbs")
         }
         ErrorKind::MissingRequiredArgument => match list(error, ContextKind::InvalidArg) {

@@ -14,6 +14,8 @@ use crate::settings::{Files, Id, Kind, Setting, TABLE, Value};
 
 /// The key under which a project file describes runs.
 const RUN: &str = "run";
+/// Tables of settings: `key` in `[server]` is the setting `server.key`.
+const TABLES: &[&str] = &["remote-cache", "server"];
 
 /// Whose file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +49,11 @@ impl ConfigFile {
                 runs = place.runs(value)?;
                 continue;
             }
-            let setting = place.setting(key, role)?;
-            let value = place.value(setting, value, role)?;
-            values.push((setting.id, value, place.line(&key.span())));
+            if TABLES.contains(&key.get_ref().as_ref()) {
+                place.table(key, value, role, &mut values)?;
+                continue;
+            }
+            values.push(place.entry("", key, value, role)?);
         }
         Ok(Self { path, values, runs })
     }
@@ -76,8 +80,44 @@ impl Place<'_> {
         format!("{}:{}: {what}", self.path.display(), self.line(at))
     }
 
-    fn setting(&self, key: &Spanned<Cow<'_, str>>, role: Role) -> Result<&'static Setting, String> {
-        let name: &str = key.get_ref();
+    /// Adds to `values` what the table under `key` sets.
+    fn table(
+        &self,
+        key: &Spanned<Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+        role: Role,
+        values: &mut Vec<(Id, Value, usize)>,
+    ) -> Result<(), String> {
+        let name = key.get_ref();
+        let Some(table) = value.get_ref().as_table() else {
+            return Err(self
+                .say(&value.span(), &format!("`{name}` is a table; write [{name}] and its settings below")));
+        };
+        for (key, value) in table {
+            values.push(self.entry(&format!("{name}."), key, value, role)?);
+        }
+        Ok(())
+    }
+
+    /// Returns what one line sets, in the table whose name and dot are the prefix.
+    fn entry(
+        &self,
+        prefix: &str,
+        key: &Spanned<Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+        role: Role,
+    ) -> Result<(Id, Value, usize), String> {
+        let setting = self.setting(prefix, key, role)?;
+        Ok((setting.id, self.value(setting, value, role)?, self.line(&key.span())))
+    }
+
+    fn setting(
+        &self,
+        prefix: &str,
+        key: &Spanned<Cow<'_, str>>,
+        role: Role,
+    ) -> Result<&'static Setting, String> {
+        let name: &str = &format!("{prefix}{}", key.get_ref());
         let Some(setting) = TABLE.iter().find(|setting| setting.key == name) else {
             let names =
                 TABLE.iter().filter(|setting| setting.files != Files::None).map(|setting| setting.key);
@@ -107,7 +147,10 @@ impl Place<'_> {
 
     fn value(&self, setting: &Setting, value: &Spanned<DeValue<'_>>, role: Role) -> Result<Value, String> {
         let fail = |what: String| self.say(&value.span(), &format!("`{}`: {what}", setting.key));
-        let numeric = matches!(setting.kind, Kind::Size { .. } | Kind::Count | Kind::Days | Kind::Percent);
+        let numeric = matches!(
+            setting.kind,
+            Kind::Size { .. } | Kind::Count | Kind::Days | Kind::Percent | Kind::Port | Kind::Repeats
+        );
         let text = match value.get_ref() {
             DeValue::String(text) => text.as_ref(),
             DeValue::Integer(number) if numeric && number.radix() == 10 => number.as_str(),
@@ -117,6 +160,11 @@ impl Place<'_> {
                 } else {
                     "false"
                 }
+            }
+            DeValue::Array(items) if matches!(setting.kind, Kind::Addresses | Kind::Words) => {
+                let words: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
+                let words = words.ok_or_else(|| fail("write texts in quotes in the list".to_owned()))?;
+                return setting.kind.parse_list(words).map_err(fail);
             }
             _ => return Err(fail(format!("write {}", setting.kind.allowed()))),
         };

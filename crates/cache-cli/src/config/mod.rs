@@ -19,9 +19,14 @@ use crate::settings::{Id, Setting, TABLE, Value};
 
 pub(crate) use file::ConfigFile;
 pub(crate) use page::markdown;
+#[cfg(feature = "server")]
+pub(crate) use trust::{Content, read as read_trusted};
 
 /// The name of a project's file, below its root.
 pub(crate) const PROJECT_FILE: &str = ".vitte/config.toml";
+
+/// The name of the file with the tokens of the server, beside the user's own file.
+const TOKENS_FILE: &str = "tokens.json";
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub(crate) struct Config {
     project: Option<ConfigFile>,
     /// A project file that is not obeyed, and why.
     untrusted: Option<(PathBuf, String)>,
+    /// The address of a remote cache that the project's file names although nobody trusts it, and where.
+    pub(crate) stranger: Option<(String, Origin)>,
     /// What the user should know, each in one sentence.
     pub(crate) warnings: Vec<String>,
 }
@@ -60,14 +67,67 @@ impl Config {
     /// # Errors
     /// If a value or a file is wrong: what it was meant to be cannot be guessed.
     pub(crate) fn load(globals: &Globals) -> Result<Self> {
-        let mut config =
-            Self { values: vec![None; TABLE.len()], project: None, untrusted: None, warnings: Vec::new() };
+        let mut config = Self::empty();
         config.take_environment(|name| std::env::var_os(name))?;
         config.take_flags(globals);
         let trusting = config.switch(Id::TrustConfig);
+        let above = config.values[Id::RemoteUrl as usize].is_some();
         config.take_project(globals.config.as_deref(), trusting)?;
-        config.take_user(trusting)?;
+        let named = config.values[Id::RemoteUrl as usize].clone().filter(|_| !above);
+        config.take_user(trusting, named)?;
         Ok(config)
+    }
+
+    fn empty() -> Self {
+        Self {
+            values: vec![None; TABLE.len()],
+            project: None,
+            untrusted: None,
+            stranger: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// As [`load`](Self::load) for a server, which belongs to the machine and not to a project: the file is the one that is
+    /// named, or else the user's. A server whose file is not to be obeyed would not be the one that its owner wants.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and if somebody else could have written the file.
+    #[cfg(feature = "server")]
+    pub(crate) fn load_for_server(globals: &Globals, flags: Vec<(Id, Value)>) -> Result<Self> {
+        let mut config = Self::empty();
+        config.take_environment(|name| std::env::var_os(name))?;
+        config.take_flags(globals);
+        for (id, value) in flags {
+            let value = match value {
+                Value::Path(path) => Value::Path(absolute(&path)?),
+                other => other,
+            };
+            config.values[id as usize] = Some((value, Origin::Flag(id.setting().flag.unwrap_or_default())));
+        }
+        let trusting = config.switch(Id::TrustConfig);
+        let Some(path) = Self::server_file(globals) else { return Ok(config) };
+        let text = config.read(&path, trusting, globals.config.is_some())?;
+        if let Some((path, why)) = &config.untrusted {
+            return Err(Failure::usage(format_args!(
+                "{} does not count because {why}; check it, then take it over with chown or chmod, or set \
+                 VITTE_CACHE_TRUST_CONFIG=1",
+                path.display()
+            )));
+        }
+        if let Some(text) = text {
+            config.take_file(&ConfigFile::parse(path, &text, file::Role::User).map_err(Failure::usage)?);
+        }
+        Ok(config)
+    }
+
+    /// Returns the file that a server is configured by, whether it is there or not.
+    #[cfg(feature = "server")]
+    pub(crate) fn server_file(globals: &Globals) -> Option<PathBuf> {
+        match &globals.config {
+            Some(path) => std::path::absolute(path).ok(),
+            None => dirs::user_config(),
+        }
     }
 
     fn take_environment(&mut self, env: impl Fn(&str) -> Option<OsString>) -> Result {
@@ -114,12 +174,37 @@ impl Config {
         Ok(())
     }
 
-    fn take_user(&mut self, trusting: bool) -> Result {
-        let Some(path) = dirs::user_config() else { return Ok(()) };
-        let Some(text) = self.read(&path, trusting, false)? else { return Ok(()) };
-        let file = ConfigFile::parse(path, &text, file::Role::User).map_err(Failure::usage)?;
-        self.take_file(&file);
+    /// Takes the user's own file; `named` is the address of a remote cache that the project's file gave.
+    fn take_user(&mut self, trusting: bool, named: Option<(Value, Origin)>) -> Result {
+        let text = match dirs::user_config() {
+            Some(path) => self.read(&path, trusting, false)?.map(|text| (path, text)),
+            None => None,
+        };
+        let file = text.map(|(path, text)| ConfigFile::parse(path, &text, file::Role::User)).transpose();
+        self.take_user_file(file.map_err(Failure::usage)?.as_ref(), named);
         Ok(())
+    }
+
+    fn take_user_file(&mut self, file: Option<&ConfigFile>, named: Option<(Value, Origin)>) {
+        if let Some(file) = file {
+            self.take_file(file);
+        }
+        // Only now it is known whom the user trusts. Whoever clones a project has not read its file, and what comes from a
+        // cache is as good as who runs it; so one that is not trusted is as if nobody had named it.
+        let Some((Value::Text(url), origin)) = named else { return };
+        if self.trusts(&url) {
+            return;
+        }
+        self.values[Id::RemoteUrl as usize] = None;
+        if let Some(file) = file {
+            self.take_file(file);
+        }
+        self.stranger = Some((url, origin));
+    }
+
+    /// Returns whether the user said that the remote cache at `url` is one of theirs.
+    pub(crate) fn trusts(&self, url: &str) -> bool {
+        self.word(Id::RemoteTrusted).split_whitespace().any(|place| is_below(url, place))
     }
 
     /// Returns the text of a file, or nothing if it is not there or not to be obeyed.
@@ -177,6 +262,9 @@ impl Config {
                 dirs::default_cache().map_or_else(|| "none".to_owned(), |dir| dir.display().to_string())
             }
             (None, Id::Session) => crate::session::current(self),
+            (None, Id::ServerTokens) => {
+                self.tokens_file().map_or_else(|| "none".to_owned(), |path| path.display().to_string())
+            }
             (None, _) => setting.default.to_owned(),
         }
     }
@@ -199,6 +287,15 @@ impl Config {
         match self.given(id)? {
             Value::Number(number) => Some(*number),
             _ => None,
+        }
+    }
+
+    /// Returns the words that were given; none if nothing was.
+    #[cfg(feature = "server")]
+    pub(crate) fn words(&self, id: Id) -> &[String] {
+        match self.given(id) {
+            Some(Value::List(words)) => words,
+            _ => &[],
         }
     }
 
@@ -229,6 +326,15 @@ impl Config {
         match self.given(id)? {
             Value::Path(path) => Some(path),
             _ => None,
+        }
+    }
+
+    /// Returns the file with the tokens of the server, unless there is to be none.
+    pub(crate) fn tokens_file(&self) -> Option<PathBuf> {
+        match self.given(Id::ServerTokens) {
+            Some(Value::Path(path)) => Some(path.clone()),
+            Some(_) => None,
+            None => dirs::user_config().map(|path| path.with_file_name(TOKENS_FILE)),
         }
     }
 
@@ -273,6 +379,12 @@ impl Config {
     }
 }
 
+/// Returns whether `url` is `place` or below it, by whole parts of the path.
+fn is_below(url: &str, place: &str) -> bool {
+    let rest = url.strip_prefix(place.trim_end_matches('/'));
+    place.contains("://") && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| {
         Failure::usage(format_args!(
@@ -286,13 +398,9 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 mod tests {
     use super::*;
 
-    fn empty() -> Config {
-        Config { values: vec![None; TABLE.len()], project: None, untrusted: None, warnings: Vec::new() }
-    }
-
     #[test]
     fn flag_before_environment_before_files() {
-        let mut config = empty();
+        let mut config = Config::empty();
         let file = "namespace = 'file'\nlow_water = 50\nmax_entries = 7\n";
         let file = ConfigFile::parse("/p/.vitte/config.toml".into(), file, file::Role::Project).unwrap();
         let env = |name: &str| match name {
@@ -318,9 +426,62 @@ mod tests {
     }
 
     #[test]
+    fn below_goes_by_whole_parts() {
+        for (url, place, below) in [
+            ("https://a.example/kv/x", "https://a.example", true),
+            ("https://a.example/kv/x", "https://a.example/kv/x/", true),
+            ("https://a.example.evil.example/kv", "https://a.example", false),
+            ("https://a.example:444/kv", "https://a.example", false),
+            ("https://a.example/kv-evil", "https://a.example/kv", false),
+            ("http://a.example/kv", "https://a.example", false),
+            ("https://a.example/kv", "https:", false),
+            ("https://a.example/kv", "", false),
+        ] {
+            assert_eq!(is_below(url, place), below, "{url} below {place}");
+        }
+    }
+
+    /// What is in force if the project's file, the user's file and the environment say this.
+    fn remote(project: &str, user: &str, env: &[(&str, &str)]) -> Config {
+        let mut config = Config::empty();
+        let find = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+        config.take_environment(find).unwrap();
+        let above = config.values[Id::RemoteUrl as usize].is_some();
+        let file = |path: &str, text: &str, role| {
+            ConfigFile::parse(path.into(), &format!("[remote-cache]\n{text}"), role).unwrap()
+        };
+        config.project = Some(file("/p/.vitte/config.toml", project, file::Role::Project));
+        config.take_file(&file("/p/.vitte/config.toml", project, file::Role::Project));
+        let named = config.values[Id::RemoteUrl as usize].clone().filter(|_| !above);
+        config.take_user_file(Some(&file("/home/me/config.toml", user, file::Role::User)), named);
+        config
+    }
+
+    #[test]
+    fn a_project_names_only_caches_that_the_user_trusts() {
+        let (theirs, mine) =
+            ("url = 'https://evil.example/kv'", "url = 'https://mine.example/kv'\ntoken = 'secret'");
+        let url = |config: &Config| config.given(Id::RemoteUrl).cloned();
+        let text = |text: &str| Some(Value::Text(text.to_owned()));
+        let config = remote(theirs, "", &[]);
+        assert_eq!((url(&config), config.stranger.is_some()), (None, true));
+        let config = remote(theirs, mine, &[]);
+        assert_eq!((url(&config), config.stranger.is_some()), (text("https://mine.example/kv"), true));
+        let config = remote(theirs, mine, &[("VITTE_REMOTE_CACHE_TRUSTED", "https://evil.example")]);
+        assert_eq!((url(&config), config.stranger.is_some()), (text("https://evil.example/kv"), false));
+        let config = remote(theirs, mine, &[("VITTE_REMOTE_CACHE_URL", "https://ci.example/kv")]);
+        assert_eq!((url(&config), config.stranger.is_some()), (text("https://ci.example/kv"), false));
+        for line in ["token = 'x'", "trusted = 'https://evil.example'", "mode = 'readwrite'"] {
+            let text = format!("[remote-cache]\n{line}");
+            let parsed = ConfigFile::parse("/p/.vitte/config.toml".into(), &text, file::Role::Project);
+            assert!(parsed.is_err(), "{line}");
+        }
+    }
+
+    #[test]
     fn a_wrong_variable_is_named() {
         let env = |name: &str| (name == "VITTE_CACHE").then(|| "readonly".into());
-        let error = empty().take_environment(env).unwrap_err();
+        let error = Config::empty().take_environment(env).unwrap_err();
         assert_eq!(error.message(), "VITTE_CACHE: `readonly` is not allowed: write off, ro, rw or refresh");
     }
 }

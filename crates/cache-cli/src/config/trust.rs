@@ -9,7 +9,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// What is at a path.
 #[derive(Debug)]
-pub(super) enum Content {
+pub(crate) enum Content {
     Missing,
     Text(String),
     /// A file that is not to be obeyed, and why.
@@ -20,7 +20,7 @@ pub(super) enum Content {
 ///
 /// # Errors
 /// In one sentence, if there is a file to obey and it cannot be read.
-pub(super) fn read(path: &Path, trusting: bool) -> Result<Content, String> {
+pub(crate) fn read(path: &Path, trusting: bool) -> Result<Content, String> {
     let shown = path.display();
     let mut file = match File::open(path) {
         Ok(file) => file,

@@ -70,7 +70,7 @@ impl Check {
 
 pub(super) fn run(globals: &Globals, args: &DoctorArgs) -> Result<i32> {
     let (checks, painter) = match Context::load(globals) {
-        Ok(context) => (examine(&context), context.color.stdout()),
+        Ok(context) => (examine(&context, globals), context.color.stdout()),
         Err(failure) => {
             let remedy = "correct it; until then no verb works";
             (vec![Check::fail("configuration", failure.message(), remedy)], Color::Auto.stdout())
@@ -88,9 +88,10 @@ pub(super) fn run(globals: &Globals, args: &DoctorArgs) -> Result<i32> {
     Ok(if checks.iter().any(|check| check.verdict == Verdict::Fail) { FAILED } else { 0 })
 }
 
-fn examine(context: &Context) -> Vec<Check> {
+fn examine(context: &Context, globals: &Globals) -> Vec<Check> {
     let mut checks = configuration(context);
     checks.push(variables());
+    checks.extend(server(globals));
     checks.push(other_caches());
     let dir = match context.config.dir() {
         Ok(dir) => dir,
@@ -136,7 +137,62 @@ fn examine(context: &Context) -> Vec<Check> {
     checks.extend(room(&store));
     checks.extend(formats(&store));
     checks.push(clock(&store));
+    checks.extend(remote(context, &store));
     checks
+}
+
+/// Asks the remote cache, if there is one.
+#[cfg(feature = "remote")]
+fn remote(context: &Context, store: &FsStore) -> Vec<Check> {
+    use crate::remote::{self, Target};
+
+    /// An answer that takes longer costs more than small results are worth.
+    const SLOW: Duration = Duration::from_millis(500);
+    const NAME: &str = "remote cache";
+    let target = match Target::find(&context.config, None) {
+        Ok(Some(target)) => target,
+        Ok(None) => return vec![Check::ok(NAME, "none is named; VITTE_REMOTE_CACHE_URL names one")],
+        Err(why) => return vec![Check::warn(NAME, why, "until then only the local cache is used")],
+    };
+    let findings = remote::check(&target, store);
+    let url = &target.url;
+    let mut checks = vec![match findings.answer {
+        Err(why) => Check::fail(
+            NAME,
+            format!("{url}: {why}"),
+            "check the address, the network and the token; until then only the local cache is used",
+        ),
+        Ok(took) if took > SLOW => Check::warn(
+            NAME,
+            format!("{url} answers after {}", human::duration(took)),
+            "use one that is nearer, or results that are small will cost more than they save",
+        ),
+        Ok(took) => Check::ok(NAME, format!("{url} answers after {}", human::duration(took))),
+    }];
+    checks.extend(findings.writes.map(|writes| match writes {
+        Ok(()) => Check::ok(NAME, "results can be stored there"),
+        Err(why) => Check::warn(NAME, why, "use a token that may write, or set VITTE_REMOTE_CACHE_MODE=read"),
+    }));
+    let is_open = target.token.is_some() && target.url.starts_with("http://") && !is_loopback(&target.url);
+    if is_open {
+        let remedy = "use https, or everybody on the way can read the token";
+        checks.push(Check::warn(NAME, "the token is sent over an open connection", remedy));
+    }
+    checks
+}
+
+/// Returns whether the address is one of this machine.
+#[cfg(feature = "remote")]
+fn is_loopback(url: &str) -> bool {
+    let rest = url.trim_start_matches("http://");
+    ["127.", "localhost:", "localhost/", "[::1]"].iter().any(|start| rest.starts_with(start))
+        || rest == "localhost"
+}
+
+/// This program was built without remote caches.
+#[cfg(not(feature = "remote"))]
+fn remote(_: &Context, _: &FsStore) -> Vec<Check> {
+    Vec::new()
 }
 
 fn configuration(context: &Context) -> Vec<Check> {
@@ -154,15 +210,32 @@ fn variables() -> Check {
     let known = |name: &str| OWN.contains(&name) || TABLE.iter().any(|setting| setting.env == name);
     let mut unknown: Vec<String> = env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
-        .filter(|name| name.starts_with("VITTE_CACHE") && !known(name))
+        .filter(|name| {
+            let starts = ["VITTE_CACHE", "VITTE_REMOTE_CACHE", "VITTE_SERVER"];
+            starts.iter().any(|start| name.starts_with(start)) && !known(name)
+        })
         .collect();
     unknown.sort();
     if unknown.is_empty() {
-        Check::ok("environment", "every VITTE_CACHE variable that is set is known")
+        Check::ok("environment", "every VITTE_CACHE and VITTE_SERVER variable that is set is known")
     } else {
         let found = format!("{} means nothing to this program", unknown.join(", "));
         Check::warn("environment", found, "correct the name; `vitte-cache config` lists the settings")
     }
+}
+
+/// Looks at what `serve` would be told, if anybody has prepared anything for it.
+#[cfg(feature = "server")]
+fn server(globals: &Globals) -> Option<Check> {
+    match super::serve::prepared(globals)? {
+        Ok(found) => Some(Check::ok("server", found)),
+        Err(failure) => Some(Check::fail("server", failure.message(), "until then `serve` does not start")),
+    }
+}
+
+#[cfg(not(feature = "server"))]
+fn server(_: &Globals) -> Option<Check> {
+    None
 }
 
 /// Looks for other caches around the same compilers: then everything is stored twice, and a miss here may be a hit there.

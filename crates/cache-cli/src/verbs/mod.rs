@@ -11,8 +11,12 @@ mod migrate;
 mod put;
 mod rm;
 mod run;
+#[cfg(feature = "server")]
+mod serve;
 mod simulate;
 mod stats;
+#[cfg(feature = "server")]
+mod token;
 mod value;
 mod verify;
 mod why;
@@ -67,6 +71,10 @@ pub(crate) fn dispatch(cli: Cli) -> Result<i32> {
         Verb::Gc(args) => gc::run(&context()?, &args)?,
         Verb::Migrate(args) => migrate::run(&context()?, &args)?,
         Verb::Simulate(args) => simulate::run(&context()?, &args)?,
+        #[cfg(feature = "server")]
+        Verb::Serve(args) => serve::run(&cli.globals, &args)?,
+        #[cfg(feature = "server")]
+        Verb::Token(args) => token::run(&cli.globals, &args)?,
         Verb::Config(args) if args.markdown => config::page()?,
         Verb::Config(args) => config::run(&context()?, &args)?,
     }

@@ -2,16 +2,18 @@
 
 use std::env;
 use std::io::Write;
+use std::time::SystemTime;
 
 use cache_run::{Mode, Reason, Report, RunError, Session, Spec, StdinMode};
 
 use super::{Context, why};
 use crate::args::{ExplainFormat, Globals, RunArgs, StatusWhen};
+use crate::ci::Job;
 use crate::config::Config;
 use crate::failure::{Failure, REFUSED, Result};
 use crate::settings::Id;
 use crate::ui::Terminal;
-use crate::{output, place, session};
+use crate::{output, place, remote, session};
 
 pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<i32> {
     let refused = |failure: Failure| failure.with_code(REFUSED);
@@ -30,12 +32,21 @@ pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<i32> {
         );
         spec.mode = Mode::ReadOnly;
     }
+    // What a remote cache has comes by way of the local one.
+    let shared = place.store.as_ref().filter(|_| !place.read_only);
+    let remote = shared.and_then(|store| {
+        remote::for_run(&context.config, args.remote.as_deref(), store).unwrap_or_else(|warning| {
+            warnings.push(warning);
+            None
+        })
+    });
     let status = status(&context.config, args);
     let terminal = Terminal::new(args.quiet || status == StatusWhen::Never, spec.mode.writes());
     let session = Session {
         store: place.store.as_ref(),
         trouble: place.trouble,
         signing: place.signing,
+        remote: remote.as_deref(),
         id: session::current(&context.config),
         ui: &terminal,
     };
@@ -46,10 +57,41 @@ pub(super) fn run(globals: &Globals, args: &RunArgs) -> Result<i32> {
         out.flush()?;
         return Ok(0);
     }
-    let report = cache_run::run(&spec, &session).map_err(|error| failure(&error))?;
+    let group = Group::begin(&context.config, &spec);
+    let report = cache_run::run(&spec, &session);
+    drop(group);
+    let report = report.map_err(|error| failure(&error))?;
     warnings.extend(report.warnings.iter().cloned());
     tell(&context, args, status, &report, &warnings);
     Ok(report.code)
+}
+
+/// What the command writes, folded in the log of a CI system, until this is dropped.
+struct Group(Option<Job>);
+
+impl Group {
+    fn begin(config: &Config, spec: &Spec) -> Self {
+        let job = Job::current().filter(|_| config.switch(Id::Group) && !spec.dry_run);
+        // Standard output belongs to the command: a program may read it.
+        let begin =
+            job.as_ref().and_then(|job| job.begin_group(&spec.label(), seconds(), std::process::id()));
+        if let Some(line) = &begin {
+            output::note(line);
+        }
+        Self(job.filter(|_| begin.is_some()))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(line) = self.0.as_ref().and_then(|job| job.end_group(seconds(), std::process::id())) {
+            output::note(&line);
+        }
+    }
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 fn failure(error: &RunError) -> Failure {

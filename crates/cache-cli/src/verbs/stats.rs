@@ -1,6 +1,7 @@
 //! `stats`: how much the cache helped, from the journal.
 
 mod store;
+mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use super::{Context, now};
 use crate::args::StatsArgs;
+use crate::ci::Job;
 use crate::failure::Result;
 use crate::output::{self, Column};
 use crate::{place, session};
@@ -24,7 +26,7 @@ const MAX_LABELS: usize = 20;
 pub(super) fn run(context: &Context, args: &StatsArgs) -> Result {
     let store = place::open(&context.config)?;
     let records = cache_run::journal(&store)?.read_all();
-    let session = args.session.then(|| session::current(&context.config));
+    let session = (args.session || args.summary).then(|| session::current(&context.config));
     let from = args.since.map(|since| now().minus(since));
     let namespace = context.config.namespace_filter();
     let passes = |record: &&Record| {
@@ -36,6 +38,9 @@ pub(super) fn run(context: &Context, args: &StatsArgs) -> Result {
     let mut chosen: Vec<&Record> = records.iter().filter(passes).collect();
     if args.last {
         chosen.drain(..chosen.len().saturating_sub(1));
+    }
+    if args.summary {
+        return summary::write(&Stats::of(&chosen), Job::current().as_ref());
     }
     let stats = Stats { store: Some(StoreStats::of(&store)?), ..Stats::of(&chosen) };
     let mut out = output::stdout();
@@ -75,11 +80,21 @@ struct Sums {
     restored_bytes: u64,
     stored_bytes: u64,
     saved_ms: u64,
+    /// Hits whose results came from the remote cache, and how many bytes came from there.
+    remote_hits: u64,
+    fetched_bytes: u64,
+    /// Entries that arrived in the remote cache.
+    uploads: u64,
 }
 
 impl Sums {
     fn add(&mut self, record: &Record) {
         self.runs += 1;
+        if let Some(remote) = &record.remote {
+            self.remote_hits += u64::from(remote.hit);
+            self.fetched_bytes = self.fetched_bytes.saturating_add(remote.fetched_bytes);
+            self.uploads = self.uploads.saturating_add(remote.uploaded);
+        }
         match record.outcome {
             Outcome::Hit | Outcome::Stale => {
                 self.hits += 1;
@@ -135,6 +150,12 @@ impl Stats {
                 writeln!(text, "{}", format_args!("{name:<11} {value:>8}   {more}").to_string().trim_end());
         };
         line("hits", &total.hits.to_string(), &total.ratio());
+        if total.remote_hits > 0 {
+            line("from remote", &total.remote_hits.to_string(), &human::size(total.fetched_bytes));
+        }
+        if total.uploads > 0 {
+            line("uploaded", &total.uploads.to_string(), "");
+        }
         line("misses", &total.misses.to_string(), "");
         line("not stored", &total.not_stored.to_string(), "");
         line("restored", &human::size(total.restored_bytes), "");
@@ -195,6 +216,7 @@ mod tests {
             session: String::new(),
             signer: None,
             differing: None,
+            remote: None,
             not_stored: None,
         }
     }

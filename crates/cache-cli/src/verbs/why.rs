@@ -8,6 +8,7 @@ use cache_core::{FileState, Key};
 use cache_run::human;
 use cache_run::journal::{Outcome, Record};
 use cache_run::manifest::Difference;
+use cache_run::remote::Traffic;
 use cache_run::{Answer, Paint, Query, Tone};
 use serde::Serialize;
 
@@ -63,6 +64,10 @@ fn show(answer: &Answer, painter: Painter) -> String {
     if !run.reasons.is_empty() {
         let reasons: Vec<String> = run.reasons.iter().map(|reason| output::visible(reason)).collect();
         let _ = writeln!(text, "{:<9} {}", "because", reasons.join(", "));
+    }
+    let facts = run.remote.as_ref().map(Traffic::facts).unwrap_or_default();
+    if !facts.is_empty() {
+        let _ = writeln!(text, "{:<9} {}", "remote", output::visible(&facts.join(", ")));
     }
     match (&answer.earlier, &answer.differences) {
         (Some(earlier), Some(differences)) => {

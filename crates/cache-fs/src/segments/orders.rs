@@ -110,7 +110,7 @@ fn act(log: &Log, act: Act) {
 
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(2);
+    builder.preemption_bound = Some(4);
     builder.check(model);
 }
 

@@ -8,6 +8,7 @@ mod ccache;
 mod gradle;
 mod kv;
 mod maven;
+pub(crate) mod native;
 mod nx;
 mod sccache;
 mod turborepo;
@@ -50,11 +51,13 @@ pub enum Protocol {
     Turborepo,
     /// Nx's self-hosted remote cache, below `/v1/cache/`.
     Nx,
+    /// Our own, below `/v1/`.
+    Native,
 }
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Kv,
         Self::Ccache,
         Self::Sccache,
@@ -63,6 +66,7 @@ impl Protocol {
         Self::Maven,
         Self::Turborepo,
         Self::Nx,
+        Self::Native,
     ];
 
     /// Returns the name in configuration, counters and keys. Never renamed: what is stored is found by it.
@@ -76,6 +80,7 @@ impl Protocol {
             Self::Maven => "maven",
             Self::Turborepo => "turborepo",
             Self::Nx => "nx",
+            Self::Native => "native",
         }
     }
 
@@ -90,6 +95,7 @@ impl Protocol {
             "cache" if rest.len() == 1 => Some((Self::Gradle, rest)),
             "v8" if turborepo::is_path(rest) => Some((Self::Turborepo, &rest[1..])),
             "v1" if nx::is_path(rest) => Some((Self::Nx, &rest[1..])),
+            "v1" if native::is_path(rest) => Some((Self::Native, rest)),
             _ => bazel::is_path(&target.segments).then_some((Self::Bazel, &target.segments[..])),
         }
     }
@@ -110,6 +116,7 @@ impl Protocol {
             Self::Maven => maven::answer(call, path, body).await,
             Self::Turborepo => turborepo::answer(call, path, body).await,
             Self::Nx => nx::answer(call, path, body).await,
+            Self::Native => native::answer(call, path, body).await,
         }
     }
 
@@ -119,6 +126,7 @@ impl Protocol {
             Self::Gradle => gradle::refuse(method, refusal).into_response(),
             Self::Nx => nx::refuse(method, refusal).into_response(),
             Self::Turborepo => turborepo::refuse(refusal),
+            Self::Native => refusal.into_problem().into_response(),
             Self::Kv | Self::Ccache | Self::Sccache | Self::Bazel | Self::Maven => refusal.into_response(),
         }
     }

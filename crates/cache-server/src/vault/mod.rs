@@ -25,8 +25,8 @@ pub(crate) use deadline::Troubles;
 pub(crate) use spool::{Content, Expected, Spool, Unreadable, Upload};
 
 /// Bytes of content that one request holds in memory: an upload's beginning, or as much of a longer one as is on its way to
-/// its file, with one piece from the network; or one piece of a download. The connection's own buffers come on top.
-pub const MEMORY_PER_REQUEST: usize = spool::MEMORY + PIECE;
+/// its file, with one piece from the network; or two pieces of a download. The connection's own buffers come on top.
+pub const MEMORY_PER_REQUEST: usize = spool::MEMORY + 2 * PIECE;
 
 /// Largest value that is kept in its entry, in bytes, so that reading it is one access.
 const INLINE: u64 = 16 << 10;
@@ -46,7 +46,7 @@ impl Place<'_> {
         KeyBuilder::new(self.namespace, "http").text(self.protocol.name()).text(self.name).finish()
     }
 
-    fn kind(&self) -> String {
+    pub(crate) fn kind(&self) -> String {
         format!("http-{}", self.protocol.name())
     }
 
@@ -66,6 +66,8 @@ pub(crate) struct Found {
     pub(crate) created: SystemTime,
     /// What the client said about it.
     pub(crate) facts: BTreeMap<String, String>,
+    /// What else is in its entry.
+    pub(crate) others: Vec<Output>,
     /// The value itself, if it is small.
     inline: Option<Bytes>,
 }
@@ -105,41 +107,26 @@ impl Vault {
 
     /// Returns what is known of the value at `place`, or nothing. A store in trouble has nothing.
     pub(crate) async fn find(&self, place: &Place<'_>) -> Option<Found> {
-        let entry = self.or_miss(self.store.get(&place.key()).await, place)?;
-        if !place.is_of(&entry) {
-            return None;
-        }
-        let created = SystemTime::UNIX_EPOCH + Duration::from_millis(entry.meta.created.as_millis());
-        let facts = entry.meta.tags;
-        match entry.outputs.as_slice() {
-            [] => {
-                let (len, digest) = (entry.value.len() as u64, Digest::blake3(&entry.value));
-                Some(Found { len, digest, created, facts, inline: Some(entry.value) })
+        found(place, self.or_miss(self.store.get(&place.key()).await, place)?)
+    }
+
+    /// Returns what [`find`](Self::find) does for each of `places`, in their order.
+    pub(crate) async fn find_many(&self, places: &[Place<'_>]) -> Vec<Option<Found>> {
+        let keys: Vec<Key> = places.iter().map(Place::key).collect();
+        let entries = match self.store.get_many(&keys).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::warn!(store = self.store.name(), %error, "a read failed and is answered as misses");
+                return places.iter().map(|_| None).collect();
             }
-            [Output { kind: OutputKind::File { digest, len, .. }, .. }] => {
-                Some(Found { len: *len, digest: *digest, created, facts, inline: None })
-            }
-            _ => None,
-        }
+        };
+        let found = |(place, entry): (_, Option<Entry>)| found(place, entry?);
+        places.iter().zip(entries).map(found).collect()
     }
 
     /// Returns the lengths of the values at `places`, in their order, as far as they are there. They count as used.
     pub(crate) async fn lengths(&self, places: &[Place<'_>]) -> Vec<Option<u64>> {
-        let keys: Vec<Key> = places.iter().map(Place::key).collect();
-        let entries = self.store.get_many(&keys).await.unwrap_or_else(|error| {
-            tracing::warn!(store = self.store.name(), %error, "a read failed and is answered as a miss");
-            Vec::new()
-        });
-        let length = |(place, entry): (&Place<'_>, Option<Entry>)| {
-            let entry = entry.filter(|entry| place.is_of(entry))?;
-            match entry.outputs.as_slice() {
-                [] => Some(entry.value.len() as u64),
-                [Output { kind: OutputKind::File { len, .. }, .. }] => Some(*len),
-                _ => None,
-            }
-        };
-        let entries = entries.into_iter().chain(std::iter::repeat(None));
-        places.iter().zip(entries).map(length).collect()
+        self.find_many(places).await.into_iter().map(|found| found.map(|found| found.len)).collect()
     }
 
     /// Returns the content of what was found, or the `range` of it; nothing if it is gone meanwhile.
@@ -166,8 +153,18 @@ impl Vault {
         facts: BTreeMap<String, String>,
         mode: PutMode,
     ) -> Result<PutOutcome> {
+        self.put_as(place, upload, Entry { meta: meta(place, facts), ..Entry::default() }, mode).await
+    }
+
+    /// Stores an upload at `place` as the value of `entry`, which has none yet and says in its facts that it is for `place`.
+    pub(crate) async fn put_as(
+        &self,
+        place: &Place<'_>,
+        upload: Upload,
+        mut entry: Entry,
+        mode: PutMode,
+    ) -> Result<PutOutcome> {
         let Upload { content, len, digest, share } = upload;
-        let mut entry = Entry { meta: meta(place, facts), ..Entry::default() };
         match content {
             Content::Memory(bytes) if len <= self.inline => entry.value = bytes,
             content => {
@@ -198,6 +195,26 @@ impl Vault {
             tracing::warn!(store, name, %error, "a read failed and is answered as a miss");
             None
         })
+    }
+}
+
+/// Returns what `entry` says of the value at `place`.
+fn found(place: &Place<'_>, entry: Entry) -> Option<Found> {
+    if !place.is_of(&entry) {
+        return None;
+    }
+    let created = SystemTime::UNIX_EPOCH + Duration::from_millis(entry.meta.created.as_millis());
+    let (facts, mut others) = (entry.meta.tags, entry.outputs);
+    let value = others.iter().position(|output| output.path.as_bytes() == OUTPUT.as_bytes());
+    match value.map(|at| others.remove(at).kind) {
+        None => {
+            let (len, digest) = (entry.value.len() as u64, Digest::blake3(&entry.value));
+            Some(Found { len, digest, created, facts, others, inline: Some(entry.value) })
+        }
+        Some(OutputKind::File { digest, len, .. }) => {
+            Some(Found { len, digest, created, facts, others, inline: None })
+        }
+        Some(_) => None,
     }
 }
 

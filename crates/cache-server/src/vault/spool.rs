@@ -1,7 +1,7 @@
 //! Uploads on their way: in memory while they are small, then in an unnamed file.
 
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -43,9 +43,30 @@ pub(crate) struct Upload {
     pub(super) content: Content,
     pub(crate) len: u64,
     /// Its BLAKE3.
-    pub(super) digest: Digest,
+    pub(crate) digest: Digest,
     /// Its part of the spool, free when this is dropped.
     pub(super) share: Share,
+}
+
+impl Upload {
+    /// Returns all of the content, which stays where it is as well.
+    pub(crate) async fn bytes(&mut self) -> Result<Bytes, Refusal> {
+        let file = match &self.content {
+            Content::Memory(bytes) => return Ok(bytes.clone()),
+            Content::File(file) => file.try_clone(),
+        };
+        let read = tokio::task::spawn_blocking(move || {
+            let (mut file, mut content) = (file?, Vec::new());
+            file.read_to_end(&mut content)?;
+            // Both have one position.
+            file.rewind()?;
+            Ok(content.into())
+        });
+        read.await.map_err(io::Error::other).flatten().map_err(|error| {
+            tracing::error!(%error, "cannot read an upload again");
+            lost()
+        })
+    }
 }
 
 /// Where an upload's content is.
@@ -214,10 +235,7 @@ impl Spool {
         tracing::error!(dir = %self.dir.display(), %error, "cannot keep an upload");
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => full(),
-            _ => Refusal::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the upload could not be kept; see the server's log",
-            ),
+            _ => lost(),
         }
     }
 }
@@ -259,8 +277,7 @@ impl Receiving {
             Some(mut file) => {
                 file.rewind().map_err(|error| {
                     tracing::error!(%error, "cannot read an upload again");
-                    let message = "the upload could not be kept; see the server's log";
-                    Box::new(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message))
+                    Box::new(lost())
                 })?;
                 Content::File(file)
             }
@@ -308,6 +325,10 @@ impl Drop for Share {
     fn drop(&mut self) {
         self.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
+}
+
+fn lost() -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the upload could not be kept; see the server's log")
 }
 
 fn full() -> Refusal {

@@ -151,27 +151,34 @@ impl Client {
             return Some(answer);
         }
         let len: usize = answer.header("content-length").expect("every answer has a length").parse().unwrap();
+        self.at_least(len).await?;
+        answer.body = self.buffer.drain(..len).collect();
+        Some(answer)
+    }
+
+    async fn at_least(&mut self, len: usize) -> Option<()> {
         while self.buffer.len() < len {
             self.more().await?;
         }
-        answer.body = self.buffer.drain(..len).collect();
-        Some(answer)
+        Some(())
+    }
+
+    async fn chunk_len(&mut self) -> Option<usize> {
+        let end = loop {
+            if let Some(end) = self.buffer.windows(2).position(|two| two == b"\r\n") {
+                break end;
+            }
+            self.more().await?;
+        };
+        let line = String::from_utf8(self.buffer.drain(..end + 2).collect()).unwrap();
+        Some(usize::from_str_radix(line.trim_end(), 16).unwrap())
     }
 
     async fn chunks(&mut self) -> Option<Vec<u8>> {
         let mut body = Vec::new();
         loop {
-            let end = loop {
-                match self.buffer.windows(2).position(|two| two == b"\r\n") {
-                    Some(end) => break end,
-                    None => self.more().await?,
-                }
-            };
-            let line: Vec<u8> = self.buffer.drain(..end + 2).collect();
-            let len = usize::from_str_radix(std::str::from_utf8(&line[..end]).unwrap(), 16).unwrap();
-            while self.buffer.len() < len + 2 {
-                self.more().await?;
-            }
+            let len = self.chunk_len().await?;
+            self.at_least(len + 2).await?;
             body.extend(self.buffer.drain(..len));
             self.buffer.drain(..2);
             if len == 0 {

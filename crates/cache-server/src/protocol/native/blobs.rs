@@ -1,0 +1,88 @@
+//! Blobs.
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::response::Response;
+use cache_core::{Digest, HashFunction, Namespace, PutMode};
+use http::StatusCode;
+
+use crate::Protocol;
+use crate::app::{App, Call};
+use crate::counters::add;
+use crate::protocol::value;
+use crate::reply::{Refusal, empty};
+use crate::vault::{Found, Place, Upload};
+
+/// Blobs that are looked for at a time: together, what is kept in their entries fits into one piece of a download.
+const AT_A_TIME: usize = 16;
+
+/// Returns what the blob is called in the storage of all protocols.
+pub(super) fn name(digest: &Digest) -> String {
+    format!("blob/{}/{}", digest.function().name(), digest.to_hex())
+}
+
+fn digest(function: &str, hex: &str) -> Result<Digest, Refusal> {
+    let function: Result<HashFunction, _> = function.parse();
+    function
+        .and_then(|function| Digest::from_hex(function, hex))
+        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+pub(super) async fn get(call: &Call<'_>, function: &str, hex: &str) -> Result<Response, Refusal> {
+    value::get(call, &name(&digest(function, hex)?)).await
+}
+
+pub(super) async fn put(
+    call: &Call<'_>,
+    function: &str,
+    hex: &str,
+    body: &mut Body,
+) -> Result<Response, Refusal> {
+    let digest = digest(function, hex)?;
+    call.may_write()?;
+    let sha256 = (digest.function() == HashFunction::Sha256).then_some(digest);
+    let upload = call.app.vault.spool.receive(body, &call.expected(sha256)).await?;
+    store(call, &digest, upload).await
+}
+
+/// Stores `upload`, whose SHA-256 is right if that is its name, as the blob `digest`.
+pub(super) async fn store(call: &Call<'_>, digest: &Digest, upload: Upload) -> Result<Response, Refusal> {
+    let found = upload.digest;
+    if digest.function() == HashFunction::Blake3 && found != *digest {
+        let message =
+            format!("the content has the digest {found}, not {digest} as announced; it was not stored");
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+    }
+    let (name, len) = (name(digest), upload.len);
+    // Whatever was there is the same.
+    let put = call.app.vault.put(&call.place(&name), upload, BTreeMap::new(), PutMode::Overwrite).await;
+    if let Err(error) = put {
+        tracing::warn!(name, %error, "a blob could not be stored");
+        return Err(Refusal::from_write(&error));
+    }
+    add(&call.counters().stored, 1);
+    add(&call.counters().bytes_stored, len);
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn delete(call: &Call<'_>, function: &str, hex: &str) -> Result<Response, Refusal> {
+    if value::remove(call, &name(&digest(function, hex)?)).await? {
+        Ok(empty(StatusCode::NO_CONTENT))
+    } else {
+        Err(Refusal::miss())
+    }
+}
+
+/// Returns what `namespace` has of `digests`, in their order. What is there counts as used.
+pub(super) async fn find(app: &App, namespace: &Namespace, digests: &[Digest]) -> Vec<Option<u64>> {
+    let mut all = Vec::with_capacity(digests.len());
+    for some in digests.chunks(AT_A_TIME) {
+        let names: Vec<String> = some.iter().map(name).collect();
+        let place = |name| Place { namespace, protocol: Protocol::Native, name };
+        let places: Vec<Place<'_>> = names.iter().map(|name| place(name)).collect();
+        let found = app.vault.find_many(&places).await;
+        all.extend(found.iter().map(|found| found.as_ref().map(|Found { len, .. }| *len)));
+    }
+    all
+}
