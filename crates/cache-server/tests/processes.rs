@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,6 +43,8 @@ fn is_slow() -> bool {
 struct Process {
     child: Child,
     address: SocketAddr,
+    /// The test's own program writes there as well after a minute, and ends if nobody could read it.
+    _output: BufReader<ChildStdout>,
 }
 
 #[test]
@@ -90,11 +92,11 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.map(Result::unwrap).find_map(|line| {
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let address = output.by_ref().lines().map(Result::unwrap).find_map(|line| {
             line.split_once("listening on ").map(|(_, address)| address.trim().parse().unwrap())
         });
-        Self { child, address: address.expect("it listens") }
+        Self { child, address: address.expect("it listens"), _output: output }
     }
 
     async fn connect(&self) -> Client {
