@@ -41,6 +41,9 @@ mod bazel;
 mod budget;
 mod download;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod generic;
 mod hedge;
 mod native;

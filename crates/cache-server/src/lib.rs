@@ -40,6 +40,9 @@ mod control;
 mod counters;
 mod error;
 mod framing;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod health;
 mod histogram;
@@ -64,9 +67,6 @@ pub use error::ServerError;
 pub use listen::{Listen, ParseListenError};
 pub use options::{Limits, ProtocolOptions, ServerOptions, Timeouts};
 pub use protocol::Protocol;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub use protocol::fuzzing;
 pub use rights::{Anonymous, Right, Rights, Secret, Token};
 pub use server::{Drained, Server};
 pub use tls::{TlsError, TlsOptions};
