@@ -282,7 +282,7 @@ fn extent(answer: &Answer) -> Option<Extent> {
 }
 
 /// Returns where the range begins, and where it ends, exclusively: `bytes 2-5/100` is 2 and 6.
-fn content_range(text: &str) -> Option<(u64, u64)> {
+pub(crate) fn content_range(text: &str) -> Option<(u64, u64)> {
     let (range, _) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last) = (first.trim().parse().ok()?, last.trim().parse::<u64>().ok()?);

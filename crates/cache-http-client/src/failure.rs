@@ -121,9 +121,12 @@ impl Server {
     }
 }
 
-/// Returns when to come again; a date instead of seconds counts as "later".
 fn retry_after(response: &Response) -> Again {
-    let seconds =
-        response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    again_after(response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()))
+}
+
+/// Returns when to come again; a date instead of seconds counts as "later".
+pub(crate) fn again_after(text: Option<&str>) -> Again {
+    let seconds = text.and_then(|text| text.trim().parse().ok());
     seconds.map_or(Again::Yes, |seconds| Again::After(Duration::from_secs(seconds)))
 }

@@ -26,7 +26,8 @@
 //!
 //! **Bounded.** Each operation has a deadline, each body must make progress, requests at the same time are limited, and
 //! repetitions come from a budget: a tenth of the load. Repeated are questions, and what can be sent again from memory;
-//! never a removal, nor content that streamed by. A download that breaks off goes on where it stopped.
+//! never a removal, nor content that streamed by. A download that breaks off goes on where it stopped, and so does an upload
+//! of more than 8 MiB to a server of this project, if the content is a file or in memory.
 //!
 //! **Early.** A read that takes unusually long is asked a second time, within a budget of its own, and the first answer wins.
 //!
@@ -40,11 +41,15 @@ mod bazel;
 mod budget;
 mod download;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod generic;
 mod hedge;
 mod native;
 mod options;
 mod pending;
+mod resume;
 mod server;
 mod store;
 mod token;

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use crate::download::Download;
 use crate::failure::Failure;
 use crate::options::HttpOptions;
+use crate::resume::{self, Source};
 use crate::server::{Answer, Question, Server};
 use crate::upload;
 use crate::wire::{Wire, capabilities};
@@ -323,6 +324,13 @@ impl Wire for Native {
         if self.server.has_blob(&path, len).await? {
             return Ok(());
         }
+        let body = match Source::of(body, len)? {
+            Ok(source) => match resume::Upload::begin(&self.server, digest, len).await? {
+                Some(upload) => return upload.send(&source, &path, gone).await,
+                None => source.after(0),
+            },
+            Err(body) => body,
+        };
         let answer = upload::stream(&self.server, &path, digest, len, body, gone).await?;
         self.server.stored(&answer)
     }

@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use cache_core::{Body, Digest, Error, Hasher, Result};
+use futures_util::FutureExt as _;
+use futures_util::future::Fuse;
 use futures_util::stream::{iter, try_unfold};
 use reqwest::Method;
-use reqwest::header::{CONTENT_LENGTH, HeaderValue};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, interval_at};
 
+use crate::failure::Failure;
 use crate::server::{Answer, Server};
 
 /// Content of at most this many bytes is taken into memory first, so that it can be sent again.
@@ -158,14 +161,51 @@ pub(crate) async fn stream(
     digest: Digest,
     len: u64,
     body: Body,
-    mut gone: oneshot::Receiver<()>,
+    gone: oneshot::Receiver<()>,
 ) -> Result<Answer> {
+    let part = Part {
+        method: Method::PUT,
+        path,
+        headers: HeaderMap::new(),
+        digest,
+        len,
+        hasher: Hasher::new(digest.function()),
+    };
+    send(server, part, body, &mut gone.fuse()).await.map_err(|failure| failure.error)
+}
+
+/// The end of some content, and the request that it goes with.
+pub(crate) struct Part<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'a str,
+    pub(crate) headers: HeaderMap,
+    /// Of the whole content.
+    pub(crate) digest: Digest,
+    pub(crate) len: u64,
+    /// It has seen everything before the part.
+    pub(crate) hasher: Hasher,
+}
+
+/// Sends `body`, once, and returns the answer. When `gone` ends, nobody waits for it any more.
+///
+/// # Errors
+/// As [`stream`].
+///
+/// # Cancel safety
+/// As [`stream`].
+pub(crate) async fn send(
+    server: &Server,
+    part: Part<'_>,
+    body: Body,
+    gone: &mut Fuse<oneshot::Receiver<()>>,
+) -> Result<Answer, Failure> {
+    let Part { method, path, headers, digest, len, hasher } = part;
+    let rest = len.saturating_sub(hasher.len());
     let body = match body {
         Body::Bytes(content) => in_pieces(content),
         other => other,
     };
     let shared = Arc::new(Shared::default());
-    let hasher = Hasher::new(digest.function());
     let sending =
         Sending { body, digest, len, hasher, held: None, is_done: false, shared: Arc::clone(&shared) };
     let pieces = try_unfold(sending, |mut sending| async move {
@@ -179,35 +219,33 @@ pub(crate) async fn stream(
         }
     });
     let body = reqwest::Body::wrap_stream(pieces);
-    let mut request = server.request(Method::PUT, path, Some(body)).map_err(|failure| failure.error)?;
-    request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+    let mut request = server.request(method.clone(), path, Some(body))?;
+    request.headers_mut().extend(headers);
+    request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(rest));
     let stall = server.options.stall;
     let mut ticks = interval_at(Instant::now() + stall, stall);
     let mut before = None;
-    let mut is_wanted = true;
     let mut exchange = std::pin::pin!(server.exchange(request));
     let answer = loop {
         tokio::select! {
             answer = &mut exchange => break answer,
-            _ = &mut gone, if is_wanted => {
-                is_wanted = false;
+            _ = &mut *gone => {
                 let state = &shared.state;
                 if state.compare_exchange(OPEN, ABANDONED, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-                    return Err(server.unavailable("the upload was abandoned"));
+                    return Err(Failure::lasting(server.unavailable("the upload was abandoned")));
                 }
             }
             _ = ticks.tick() => {
                 let now = (shared.sent.load(Ordering::SeqCst), shared.state.load(Ordering::SeqCst));
                 if before == Some(now) && !shared.is_waiting.load(Ordering::SeqCst) {
-                    return Err(server.unavailable("it takes nothing of an upload for too long"));
+                    return Err(server.passing("it takes nothing of an upload for too long"));
                 }
                 before = Some(now);
             }
         }
     };
     if let Some(error) = shared.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        return Err(error);
+        return Err(Failure::lasting(error));
     }
-    let answer = answer.and_then(|answer| server.expected(answer, &Method::PUT, len));
-    answer.map_err(|failure| failure.error)
+    server.expected(answer?, &method, len)
 }

@@ -375,3 +375,28 @@ async fn a_download_waits_as_long_as_the_server_says_or_not_at_all() {
     assert!(soon(all_of(&server.store(2), &Digest::blake3(&blob))).await.unwrap_err().is_retryable());
     assert_eq!(server.requests().len(), 2);
 }
+
+#[tokio::test]
+async fn a_server_that_takes_parts_is_doubted_in_the_same_way() {
+    let blob = content(1, 9 << 20);
+    let (len, digest) = (blob.len() as u64, Digest::blake3(&blob));
+    let answer =
+        |head: &str| sends(format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+    let (absent, begun) =
+        (answer("404 No"), answer(&format!("201 Yes\r\nLocation: /v1/uploads/{}", "a".repeat(64))));
+    for (fault, rest) in [
+        ("forgets the upload", vec![answer("404 No")]),
+        ("never has more", vec![answer("409 No\r\nUpload-Offset: 5")]),
+        ("has more than there is", vec![answer("409 No\r\nUpload-Offset: 99999999999")]),
+        ("has no offset", vec![answer("204 Yes")]),
+        ("has another digest", vec![answer("422 No")]),
+        ("closes at once", vec![sends("")]),
+        ("says nothing", vec![sends_and_holds("")]),
+    ] {
+        let server = Server::start([vec![absent.clone(), begun.clone()], rest].concat()).await;
+        let store = server.store_of(Backend::Native, 2);
+        let written = soon(store.write(&digest, len, blob.clone().into())).await;
+        assert!(written.is_err(), "a server that {fault} is said to have a blob");
+        assert!(server.requests().len() <= 12, "{fault}: {:?}", server.requests());
+    }
+}

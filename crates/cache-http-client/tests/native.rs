@@ -10,13 +10,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use cache_core::signing::{Keyring, SigningKey};
 use cache_core::{
-    Digest, Entry, Error, Key, ListFilter, Output, OutputKind, PutMode, PutOutcome, RelPath, Store,
+    Body, Digest, Entry, Error, Key, ListFilter, Output, OutputKind, PutMode, PutOutcome, RelPath, Store,
 };
 use cache_http_client::{Backend, HttpOptions, HttpStore, Token};
 use cache_server::{Anonymous, Right, Rights, Server, ServerOptions};
 use cache_testkit::conformance::{Suite, all};
 use cache_testkit::{content, in_pieces};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// A server over a directory of its own. It ends with the runtime.
 struct Running {
@@ -208,4 +210,96 @@ async fn tokens_are_needed_and_refusals_say_what_to_do() {
         store.remove(&key(1)).await.unwrap_err(),
     ];
     assert!(refused.iter().all(|error| error.to_string().contains("403")), "{refused:?}");
+}
+
+/// Passes connections on to `server`, and cuts one off once, when `cut` bytes have gone there. Returns its address and how many
+/// bytes went there.
+async fn cutting(server: SocketAddr, cut: u64) -> (SocketAddr, Arc<AtomicU64>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let sent = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&sent);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(pass(client, server, cut, Arc::clone(&counted)));
+        }
+    });
+    (address, sent)
+}
+
+async fn pass(mut client: TcpStream, server: SocketAddr, cut: u64, sent: Arc<AtomicU64>) {
+    let mut server = TcpStream::connect(server).await.unwrap();
+    let (mut there, mut back) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut there) => {
+                let Some(len) = read.ok().filter(|len| *len > 0) else { return };
+                if server.write_all(&there[..len]).await.is_err() {
+                    return;
+                }
+                let before = sent.fetch_add(len as u64, Ordering::SeqCst);
+                if before < cut && before + len as u64 >= cut {
+                    return;
+                }
+            }
+            read = server.read(&mut back) => {
+                let Some(len) = read.ok().filter(|len| *len > 0) else { return };
+                if client.write_all(&back[..len]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_goes_on_where_it_broke_off() {
+    const LEN: u64 = 24 << 20;
+    const CUT: u64 = 20 << 20;
+    let server = start(Rights::default()).await;
+    let blob = content(1, LEN as usize);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("blob");
+    std::fs::write(&path, [&b"before"[..], &blob, b"after"].concat()).unwrap();
+    let mut file = std::fs::File::open(&path).unwrap();
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(6)).unwrap();
+    let bodies: [(Digest, Body); 2] = [
+        (Digest::blake3(&blob), blob.clone().into()),
+        (Digest::sha256(&blob), Body::File { file, len: LEN, path: None }),
+    ];
+    for (digest, body) in bodies {
+        let (address, sent) = cutting(server.address, CUT).await;
+        let mut options = server.options("");
+        options.url = format!("http://{address}");
+        let store = HttpStore::open(options).unwrap();
+        store.write(&digest, LEN, body).await.unwrap();
+        let sent = sent.load(Ordering::SeqCst);
+        assert!((LEN..CUT + LEN - (1 << 20)).contains(&sent), "{sent} bytes were sent");
+        let read = server.store("").read(&digest, None).await.unwrap().unwrap();
+        assert!(read.into_bytes(LEN).await.unwrap() == blob);
+    }
+    // A stream is gone.
+    let (address, _) = cutting(server.address, CUT).await;
+    let mut options = server.options("/ns/other");
+    options.url = format!("http://{address}/ns/other");
+    let store = HttpStore::open(options).unwrap();
+    let digest = Digest::blake3(&blob);
+    assert!(store.write(&digest, LEN, in_pieces(&blob, 1 << 20)).await.is_err());
+    assert_eq!(store.missing(&[digest]).await.unwrap(), [digest]);
+}
+
+#[tokio::test]
+async fn a_large_blob_that_is_another_one_is_never_stored() {
+    let server = start(Rights::default()).await;
+    let store = server.store("/ns/team");
+    let blob = content(1, 9 << 20);
+    let digest = Digest::blake3(b"another one");
+    let error = store.write(&digest, 9 << 20, blob.clone().into()).await.unwrap_err();
+    assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+    let error = store.write(&digest, 10 << 20, blob.clone().into()).await.unwrap_err();
+    assert!(matches!(error, Error::LengthMismatch { .. }), "{error}");
+    assert_eq!(store.missing(&[digest]).await.unwrap(), [digest]);
+    let digest = Digest::blake3(&blob);
+    store.write(&digest, 9 << 20, blob.into()).await.unwrap();
+    assert_eq!(store.missing(&[digest]).await.unwrap(), []);
 }

@@ -115,7 +115,8 @@ impl Connection {
         }
     }
 
-    async fn talk<S>(
+    /// Speaks HTTP until the connection ends, or until the server stops and its requests are done.
+    pub(crate) async fn talk<S>(
         &mut self,
         stream: S,
         builder: &Builder<TokioExecutor>,

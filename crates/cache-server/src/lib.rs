@@ -30,7 +30,8 @@
 //! A request holds at most [`MEMORY_PER_REQUEST`] bytes of content, however large the content is; larger uploads go through
 //! unnamed temporary files. Bazel's protocol takes more for some requests, of which there are few at a time: up to 1 MiB to
 //! compress an answer (32), up to the window of 8 MiB to decompress an upload (16), and results in both forms where they are
-//! converted from or to JSON (4).
+//! converted from or to JSON (4). The native protocol has one large entry at a time in memory to check it, which takes up to
+//! 40 MiB: its envelope and its value.
 
 mod app;
 mod conditions;
@@ -39,6 +40,9 @@ mod control;
 mod counters;
 mod error;
 mod framing;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod health;
 mod histogram;
@@ -63,9 +67,6 @@ pub use error::ServerError;
 pub use listen::{Listen, ParseListenError};
 pub use options::{Limits, ProtocolOptions, ServerOptions, Timeouts};
 pub use protocol::Protocol;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub use protocol::fuzzing;
 pub use rights::{Anonymous, Right, Rights, Secret, Token};
 pub use server::{Drained, Server};
 pub use tls::{TlsError, TlsOptions};

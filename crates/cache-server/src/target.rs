@@ -39,7 +39,8 @@ impl Target {
     }
 }
 
-fn segment(raw: &str) -> Result<String, Refusal> {
+/// Returns one part of a path, decoded.
+pub(crate) fn segment(raw: &str) -> Result<String, Refusal> {
     let bad = |why: &'static str| Refusal::new(StatusCode::BAD_REQUEST, why);
     let bytes =
         decode(raw).ok_or_else(|| bad("the path has a % that is not followed by two hexadecimal digits"))?;

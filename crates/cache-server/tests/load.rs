@@ -82,14 +82,16 @@ async fn slow_readers_and_those_who_hang_up_keep_nobody_waiting() {
         client.stream.read_u8().await.unwrap();
         slow.push(client);
     }
-    for _ in 0..50 {
+    for turn in 0..50 {
         let mut client = server.connect().await;
         client.send(b"GET /kv/large HTTP/1.1\r\nHost: c\r\n\r\n").await;
         client.stream.read_u8().await.unwrap();
         // What was not read makes this a reset.
         drop(client);
         let mut client = server.connect().await;
-        client.send(b"PUT /kv/broken HTTP/1.1\r\nHost: c\r\nContent-Length: 1000000\r\n\r\nabc").await;
+        client.send(b"PUT /kv/broken HTTP/1.1\r\nHost: c\r\nContent-Length: 1000000\r\n\r\n").await;
+        // Once while it is in memory, once while it is in a file.
+        client.send(&value[..if turn % 2 == 0 { 3 } else { 700_000 }]).await;
         client.stream.set_zero_linger().unwrap();
         drop(client);
     }

@@ -42,7 +42,7 @@ pub(super) fn run(workspace: &Workspace, args: &Args) -> Result {
     if let Some(bazel_remote) = setup::program(setup::BAZEL_REMOTE) {
         program = program.arg("--bazel-remote").arg(bazel_remote);
     } else {
-        println!("without bazel-remote, which is not installed: `cargo xtask setup --bench` builds it");
+        println!("without bazel-remote, which is not installed: `cargo xtask setup` builds it");
     }
     let flags = [("--quick", args.quick), ("--million", args.million), ("--check", args.check)];
     peers::with_flags(program, &flags).args(args.only.iter().flat_map(|text| ["--only", text])).run()

@@ -53,6 +53,18 @@ pub(super) const TOOLS: &[Tool] = &[
         needed_for: "tests of the HTTP client against a real server",
     },
     Tool {
+        name: "npm",
+        probe: &["npm", "--version"],
+        source: Source::Packages(["npm", "npm", "npm", "node", "npm"]),
+        needed_for: "installing clients of the server",
+    },
+    Tool {
+        name: "go",
+        probe: &["go", "version"],
+        source: Source::Packages(["golang-go", "golang", "go", "go", "go"]),
+        needed_for: "building bazel-remote",
+    },
+    Tool {
         name: "turbo-2.11.11",
         probe: &[],
         source: Source::Npm { packages: &["turbo@2.11.11"], bin: "turbo" },
@@ -113,6 +125,12 @@ pub(super) const TOOLS: &[Tool] = &[
         needed_for: "tests of the server with moon",
     },
     Tool {
+        name: BAZEL_REMOTE,
+        probe: &[],
+        source: Source::Go { package: "github.com/buchgr/bazel-remote/v2@v2.6.1", bin: "bazel-remote" },
+        needed_for: "tests of the HTTP client, and measurements of the server beside it",
+    },
+    Tool {
         name: "cargo-deny",
         probe: &["cargo", "deny", "--version"],
         source: Source::Cargo(&["cargo-deny", "--version", CARGO_DENY_VERSION, "--no-default-features"]),
@@ -135,11 +153,5 @@ pub(super) const BENCH_TOOLS: &[Tool] = &[
         probe: &["bkt", "--version"],
         source: Source::Cargo(&["bkt"]),
         needed_for: "measurements side by side with bkt",
-    },
-    Tool {
-        name: BAZEL_REMOTE,
-        probe: &[],
-        source: Source::Go { package: "github.com/buchgr/bazel-remote/v2@v2.6.1", bin: "bazel-remote" },
-        needed_for: "measurements of the server side by side with bazel-remote",
     },
 ];

@@ -14,8 +14,12 @@ mod sccache;
 mod turborepo;
 mod value;
 
+/// What the fuzz targets call.
 #[cfg(feature = "fuzzing")]
-pub use bazel::fuzzing;
+pub(crate) mod fuzzing {
+    pub use super::bazel::fuzzing::message;
+    pub use super::turborepo::fuzzing::{hashes, team};
+}
 
 use axum::body::Body;
 use axum::response::Response;

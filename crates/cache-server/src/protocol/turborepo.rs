@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::value;
 use crate::app::Call;
 use crate::reply::{Refusal, empty, with_content};
-use crate::target::decode;
+use crate::target::segment;
 
 /// Milliseconds that the task took.
 pub(super) const DURATION: HeaderName = HeaderName::from_static("x-artifact-duration");
@@ -34,8 +34,6 @@ const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT, P
 const MAX_QUERY: usize = 256 << 10;
 /// Most hashes in one list. Each one is a look into the store.
 const MAX_HASHES: usize = 1_000;
-/// Longest name of a team in bytes.
-const MAX_TEAM: usize = 255;
 
 /// Returns whether a path has this protocol's shape, below its version.
 pub(super) fn is_path(rest: &[String]) -> bool {
@@ -130,16 +128,10 @@ struct Known {
 }
 
 async fn query(call: &Call<'_>, body: &mut Body) -> Result<Response, Refusal> {
-    let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, message);
     let team = team(call.parts.uri.query())?;
     let read = call.app.vault.spool.read(body, MAX_QUERY).await?;
-    let Query { hashes } = serde_json::from_slice(&read)
-        .map_err(|error| bad(format!("the body is not {{\"hashes\": […]}}: {error}")))?;
-    if hashes.len() > MAX_HASHES {
-        return Err(bad(format!("there are more than {MAX_HASHES} hashes; ask in several requests")));
-    }
     let mut known = BTreeMap::new();
-    for hash in hashes {
+    for hash in hashes(&read)? {
         // With a slash it would be the name of another team's artifact.
         let name = Some(team.name(&hash)).filter(|_| !hash.contains('/'));
         let found = match name {
@@ -163,6 +155,16 @@ async fn query(call: &Call<'_>, body: &mut Body) -> Result<Response, Refusal> {
     Ok(with_content(StatusCode::OK, JSON, json))
 }
 
+fn hashes(body: &[u8]) -> Result<Vec<String>, Refusal> {
+    let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, message);
+    let Query { hashes } = serde_json::from_slice(body)
+        .map_err(|error| bad(format!("the body is not {{\"hashes\": […]}}: {error}")))?;
+    if hashes.len() > MAX_HASHES {
+        return Err(bad(format!("there are more than {MAX_HASHES} hashes; ask in several requests")));
+    }
+    Ok(hashes)
+}
+
 /// The team that a request names, if any.
 struct Team(Option<String>);
 
@@ -183,11 +185,10 @@ fn team(query: Option<&str>) -> Result<Team, Refusal> {
         pairs.filter(|(name, _)| *name == wanted).map(|(_, value)| value).find(|value| !value.is_empty())
     };
     let Some(raw) = parameter("slug").or_else(|| parameter("teamId")) else { return Ok(Team(None)) };
-    decode(&raw.replace('+', " "))
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .filter(|team| team.len() <= MAX_TEAM && !team.chars().any(char::is_control))
+    // It becomes a part of a name like those of paths.
+    segment(&raw.replace('+', " "))
         .map(|team| Team(Some(team)))
-        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "the team in the query cannot be read"))
+        .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the team in the query cannot be read"))
 }
 
 /// Returns `refusal` as Turborepo's own errors are: it reads them for the reason of a 403.
@@ -208,6 +209,20 @@ pub(super) fn refuse(refusal: Refusal) -> Response {
     response
 }
 
+/// What the fuzz targets call.
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing {
+    /// Returns the name of the artifact `k` for a text that is taken for a query.
+    pub fn team(query: &str) -> Option<String> {
+        super::team(Some(query)).ok().map(|team| team.name("k"))
+    }
+
+    /// Returns how many hashes are in bytes that are taken for a list of them.
+    pub fn hashes(body: &[u8]) -> Option<usize> {
+        super::hashes(body).ok().map(|hashes| hashes.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,7 +234,16 @@ mod tests {
         assert_eq!(name("slug=&teamId=").unwrap(), "k");
         assert_eq!(name("teamId=team_1").unwrap(), "team_1/k");
         assert_eq!(name("teamId=team_1&slug=my+te%61m").unwrap(), "my team/k");
-        for bad in ["slug=%0a", "slug=%f", "slug=%ff", &format!("slug={}", "x".repeat(256))] {
+        for bad in [
+            "slug=%0a",
+            "slug=%f",
+            "slug=%ff",
+            "slug=..",
+            "slug=%2e%2e",
+            "slug=a/b",
+            "slug=a%5Cb",
+            &format!("slug={}", "x".repeat(256)),
+        ] {
             assert_eq!(name(bad).unwrap_err().status(), StatusCode::BAD_REQUEST, "{bad}");
         }
     }

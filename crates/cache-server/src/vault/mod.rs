@@ -4,6 +4,7 @@
 //! whichever protocols it came through, and a namespace holds only what was sent to it.
 
 mod deadline;
+mod partial;
 mod spool;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::{Limits, Protocol, Timeouts};
 use deadline::Deadline;
 
 pub(crate) use deadline::Troubles;
+pub(crate) use partial::Partial;
 pub(crate) use spool::{Content, Expected, Spool, Unreadable, Upload};
 
 /// Bytes of content that one request holds in memory: an upload's beginning, or as much of a longer one as is on its way to

@@ -87,17 +87,17 @@ pub(crate) struct Spool {
 
 /// What uploads go by.
 #[derive(Clone, Copy, Debug)]
-struct Terms {
+pub(super) struct Terms {
     /// Bytes in files, of all of them.
-    limit: u64,
-    patience: Duration,
+    pub(super) limit: u64,
+    pub(super) patience: Duration,
 }
 
 /// Bytes in the spool that belong to one upload.
 #[derive(Debug)]
 pub(super) struct Share {
     used: Arc<AtomicU64>,
-    bytes: u64,
+    pub(super) bytes: u64,
 }
 
 impl Spool {
@@ -116,8 +116,13 @@ impl Spool {
         *self.terms.write().unwrap_or_else(PoisonError::into_inner) = Terms { limit, patience };
     }
 
-    fn terms(&self) -> Terms {
+    pub(super) fn terms(&self) -> Terms {
         *self.terms.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a part of the spool without bytes.
+    pub(super) fn share(&self) -> Share {
+        Share { used: Arc::clone(&self.used), bytes: 0 }
     }
 
     /// Returns how many bytes of uploads are in files.
@@ -140,7 +145,7 @@ impl Spool {
         let Terms { limit, patience } = self.terms();
         let mut state = Receiving::new(expected);
         let start = Instant::now();
-        let mut share = Share { used: Arc::clone(&self.used), bytes: 0 };
+        let mut share = self.share();
         let mut received = 0;
         loop {
             let deadline = start + patience + Duration::from_secs(received / Timeouts::BODY_RATE);
@@ -213,7 +218,7 @@ impl Spool {
     }
 
     /// Hashes the buffer and writes it to the file, off the runtime's own threads.
-    async fn write(&self, mut state: Receiving) -> Result<Receiving, Refusal> {
+    pub(super) async fn write(&self, mut state: Receiving) -> Result<Receiving, Refusal> {
         let dir = self.dir.clone();
         let written = tokio::task::spawn_blocking(move || -> io::Result<Receiving> {
             let file = match &mut state.file {
@@ -241,15 +246,16 @@ impl Spool {
 }
 
 /// An upload of which more is to come.
-struct Receiving {
-    buffer: BytesMut,
+#[derive(Debug)]
+pub(super) struct Receiving {
+    pub(super) buffer: BytesMut,
     file: Option<File>,
     blake3: Hasher,
     sha256: Option<Hasher>,
 }
 
 impl Receiving {
-    fn new(expected: &Expected) -> Self {
+    pub(super) fn new(expected: &Expected) -> Self {
         // What was announced is reserved only as far as it is going to be in memory.
         let room = expected.len.map_or(0, |len| usize::try_from(len).unwrap_or(MEMORY).min(MEMORY));
         Self {
@@ -260,7 +266,12 @@ impl Receiving {
         }
     }
 
-    fn finish(mut self, len: u64, expected: &Expected, share: Share) -> Result<Upload, Box<Refusal>> {
+    pub(super) fn finish(
+        mut self,
+        len: u64,
+        expected: &Expected,
+        share: Share,
+    ) -> Result<Upload, Box<Refusal>> {
         self.blake3.update(&self.buffer);
         if let (Some(sha256), Some(announced)) = (&mut self.sha256, expected.sha256) {
             sha256.update(&self.buffer);
@@ -287,7 +298,7 @@ impl Receiving {
 }
 
 /// Returns the next bytes of a body, or nothing at its end.
-async fn next_piece<B>(body: &mut B, deadline: Instant) -> Result<Option<Bytes>, Refusal>
+pub(super) async fn next_piece<B>(body: &mut B, deadline: Instant) -> Result<Option<Bytes>, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
@@ -313,7 +324,12 @@ where
 }
 
 impl Share {
-    fn grow(&mut self, bytes: u64, limit: u64) -> Result<(), Refusal> {
+    /// Returns all of it, and leaves a part without bytes.
+    pub(super) fn take(&mut self) -> Self {
+        Self { used: Arc::clone(&self.used), bytes: std::mem::take(&mut self.bytes) }
+    }
+
+    pub(super) fn grow(&mut self, bytes: u64, limit: u64) -> Result<(), Refusal> {
         let grow = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).map_err(|_| full())?;
         self.bytes += bytes;

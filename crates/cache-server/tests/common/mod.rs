@@ -52,9 +52,7 @@ pub(crate) async fn start_with(options: ServerOptions, store: Arc<dyn Store>) ->
 impl Running {
     pub(crate) async fn connect(&self) -> Client {
         let stream = TcpStream::connect(self.address).await.unwrap();
-        // A header and a body are sent one after the other, and neither has to wait.
-        stream.set_nodelay(true).unwrap();
-        Client { stream, buffer: Vec::new() }
+        Client::new(stream)
     }
 
     /// Sends one request on a connection of its own.
@@ -97,6 +95,12 @@ impl Answer {
 }
 
 impl Client {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        // A header and a body are sent one after the other, and neither has to wait.
+        stream.set_nodelay(true).unwrap();
+        Self { stream, buffer: Vec::new() }
+    }
+
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }

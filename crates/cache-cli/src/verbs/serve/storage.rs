@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cache_coordinator::{Cleaner, CleanerSettings, Coordinator, Tier};
+use cache_coordinator::{Cleaner, CleanerSettings, Coordinator, PromotionLimits, Tier};
 use cache_core::{Collected, Policy, Store};
 use cache_fs::Layout;
 use cache_http_client::{Backend, HttpOptions, HttpStore, Token};
@@ -19,6 +19,8 @@ use crate::settings::{Id, Value};
 /// Bytes of memory for small items unless told otherwise: ten thousands of the small values that builds ask for most, and
 /// small beside what the server takes under load.
 const MEMORY: u64 = 64_000_000;
+/// Part of the memory for small items that copies which are on their way there may take besides.
+const PROMOTED: u64 = 4;
 /// Name of the directory for uploads under way, in that of the cache.
 const SPOOL: &str = "spool";
 /// Name of the directory for what is to be sent to the server behind this one.
@@ -54,6 +56,10 @@ impl Storage {
             let store =
                 MemoryStore::new(cache_memory::Options { policy, ..cache_memory::Options::default() });
             chain = chain.tier(Tier::new(Arc::new(store)).named("memory"));
+            // What waits to be copied there takes memory as well, and must not take as much again.
+            let promotion = PromotionLimits::default();
+            let (bytes, blob) = (bytes / PROMOTED, promotion.blob.min(bytes / PROMOTED));
+            chain = chain.promotions(PromotionLimits { bytes, blob, ..promotion });
         }
         let spool = disk.side_dir(SPOOL).ok();
         let dir = disk.dir().to_path_buf();

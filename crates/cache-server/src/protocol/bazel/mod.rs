@@ -7,7 +7,7 @@
 mod coding;
 mod complete;
 #[cfg(feature = "fuzzing")]
-pub mod fuzzing;
+pub(super) mod fuzzing;
 mod json;
 mod message;
 mod scan;

@@ -22,7 +22,7 @@ pub(super) fn name(digest: &Digest) -> String {
     format!("blob/{}/{}", digest.function().name(), digest.to_hex())
 }
 
-fn digest(function: &str, hex: &str) -> Result<Digest, Refusal> {
+pub(super) fn digest(function: &str, hex: &str) -> Result<Digest, Refusal> {
     let function: Result<HashFunction, _> = function.parse();
     function
         .and_then(|function| Digest::from_hex(function, hex))
@@ -43,11 +43,17 @@ pub(super) async fn put(
     call.may_write()?;
     let sha256 = (digest.function() == HashFunction::Sha256).then_some(digest);
     let upload = call.app.vault.spool.receive(body, &call.expected(sha256)).await?;
-    store(call, &digest, upload).await
+    store(call.app, &call.namespace, &digest, upload).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// Stores `upload`, whose SHA-256 is right if that is its name, as the blob `digest`.
-pub(super) async fn store(call: &Call<'_>, digest: &Digest, upload: Upload) -> Result<Response, Refusal> {
+pub(super) async fn store(
+    app: &App,
+    namespace: &Namespace,
+    digest: &Digest,
+    upload: Upload,
+) -> Result<(), Refusal> {
     let found = upload.digest;
     if digest.function() == HashFunction::Blake3 && found != *digest {
         let message =
@@ -56,14 +62,16 @@ pub(super) async fn store(call: &Call<'_>, digest: &Digest, upload: Upload) -> R
     }
     let (name, len) = (name(digest), upload.len);
     // Whatever was there is the same.
-    let put = call.app.vault.put(&call.place(&name), upload, BTreeMap::new(), PutMode::Overwrite).await;
+    let place = Place { namespace, protocol: Protocol::Native, name: &name };
+    let put = app.vault.put(&place, upload, BTreeMap::new(), PutMode::Overwrite).await;
     if let Err(error) = put {
         tracing::warn!(name, %error, "a blob could not be stored");
         return Err(Refusal::from_write(&error));
     }
-    add(&call.counters().stored, 1);
-    add(&call.counters().bytes_stored, len);
-    Ok(empty(StatusCode::NO_CONTENT))
+    let counters = app.totals.of(Protocol::Native);
+    add(&counters.stored, 1);
+    add(&counters.bytes_stored, len);
+    Ok(())
 }
 
 pub(super) async fn delete(call: &Call<'_>, function: &str, hex: &str) -> Result<Response, Refusal> {

@@ -16,6 +16,10 @@ use crate::reply::{Refusal, with_content};
 const USUAL: usize = 100;
 /// Most entries on a page. They are in memory together, and facts of real ones have some kilobytes.
 const MOST: usize = 200;
+/// Bytes of items after which a page ends, so that entries with very many facts do not add up.
+const MOST_BYTES: usize = 8 << 20;
+/// Entries that the store is asked for at a time: a page ends after the one of these steps that fills it.
+const STEP: usize = 20;
 
 pub(super) async fn list(call: &Call<'_>) -> Result<Response, Refusal> {
     let bad = |why: String| Refusal::new(StatusCode::BAD_REQUEST, why);
@@ -41,16 +45,30 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Refusal> {
     if !store.capabilities().list {
         return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "what is behind this server cannot list"));
     }
-    let page = store.list(&stored, after.as_deref(), limit).await.map_err(|error| {
-        tracing::warn!(%error, "a list failed");
-        match error {
-            Error::Invalid(_) => bad("the cursor is none that this server gave".to_owned()),
-            _ => Refusal::later(StatusCode::SERVICE_UNAVAILABLE, "the cache cannot list right now", 1),
+    let (mut items, mut seen, mut next) = (String::new(), 0, after);
+    loop {
+        let page = store.list(&stored, next.as_deref(), STEP.min(limit - seen)).await.map_err(|error| {
+            tracing::warn!(%error, "a list failed");
+            match error {
+                Error::Invalid(_) => bad("the cursor is none that this server gave".to_owned()),
+                _ => Refusal::later(StatusCode::SERVICE_UNAVAILABLE, "the cache cannot list right now", 1),
+            }
+        })?;
+        // A step may be empty without being the last, and counts all the same: a request is no endless search.
+        seen += STEP.min(limit - seen);
+        let found = page.items.into_iter().filter_map(facts::unwrap);
+        for item in found.filter(|item| filter.passes(&item.meta)).filter_map(|item| shown(&item)) {
+            if !items.is_empty() {
+                items.push(',');
+            }
+            items.push_str(&item.to_string());
         }
-    })?;
-    let passing = page.items.into_iter().filter_map(facts::unwrap).filter(|item| filter.passes(&item.meta));
-    let items: Vec<_> = passing.filter_map(|item| shown(&item)).collect();
-    Ok(with_content(StatusCode::OK, JSON, json!({ "items": items, "next": page.next }).to_string()))
+        next = page.next;
+        if next.is_none() || seen >= limit || items.len() >= MOST_BYTES {
+            let content = format!("{{\"items\":[{items}],\"next\":{}}}", json!(next));
+            return Ok(with_content(StatusCode::OK, JSON, content));
+        }
+    }
 }
 
 /// Returns what a list says of an entry: what people look for, and all of its facts, exactly, in the form of the envelope.

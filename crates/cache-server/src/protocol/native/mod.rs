@@ -19,6 +19,9 @@ mod list;
 mod openapi;
 mod query;
 mod routes;
+mod uploads;
+
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -30,6 +33,7 @@ use crate::app::Call;
 use crate::reply::{Refusal, with_content};
 use crate::vault::Expected;
 use routes::Action;
+use uploads::Uploads;
 
 /// Largest value of an entry in bytes: that of the disk store, so that entries move between them.
 const MAX_VALUE: u64 = 16 << 20;
@@ -49,11 +53,13 @@ pub(crate) struct State {
     large: Semaphore,
     /// The right to remove an entry that lost a blob.
     repair: Mutex<()>,
+    /// Blobs that come in parts.
+    uploads: Arc<Uploads>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { large: Semaphore::new(1), repair: Mutex::new(()) }
+        Self { large: Semaphore::new(1), repair: Mutex::new(()), uploads: Arc::default() }
     }
 }
 
@@ -74,6 +80,10 @@ pub(super) async fn answer(call: &Call<'_>, path: &[String], body: &mut Body) ->
         (Action::GetBlob, [function, hex]) => blobs::get(call, function, hex).await,
         (Action::PutBlob, [function, hex]) => blobs::put(call, function, hex, body).await,
         (Action::DeleteBlob, [function, hex]) => blobs::delete(call, function, hex).await,
+        (Action::BeginUpload, [function, hex]) => uploads::begin(call, function, hex),
+        (Action::FindUpload, [id]) => uploads::find(call, id).await,
+        (Action::Append, [id]) => uploads::append(call, id, body).await,
+        (Action::GiveUp, [id]) => uploads::give_up(call, id),
         (Action::Missing, _) => batch::missing(call, body).await,
         (Action::Batch, _) => batch::get(call, body).await,
         _ => Err(Refusal::miss()),

@@ -72,6 +72,15 @@ fn operation_of(operation: &Operation) -> Value {
     if operation.id == "putEntry" {
         parameters.push(json!({ "name": "If-None-Match", "in": "header", "schema": { "const": "*" } }));
     }
+    let counted = match operation.id {
+        "beginUpload" => Some("Upload-Length"),
+        "appendToUpload" => Some("Upload-Offset"),
+        _ => None,
+    };
+    if let Some(name) = counted {
+        let schema = json!({ "type": "integer", "minimum": 0 });
+        parameters.push(json!({ "name": name, "in": "header", "required": true, "schema": schema }));
+    }
     if operation.answers.contains(&206) {
         parameters.push(json!({ "name": "Range", "in": "header", "schema": { "type": "string" } }));
     }

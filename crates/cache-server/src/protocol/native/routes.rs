@@ -16,6 +16,10 @@ pub(super) enum Action {
     GetBlob,
     PutBlob,
     DeleteBlob,
+    BeginUpload,
+    FindUpload,
+    Append,
+    GiveUp,
     Missing,
     Batch,
 }
@@ -179,6 +183,44 @@ pub(super) const ROUTES: &[Route] = &[
             ),
         ],
         allow: "GET, HEAD, PUT, DELETE",
+    },
+    Route {
+        path: "/uploads/{function}/{digest}",
+        operations: &[operation!(
+            POST,
+            BeginUpload,
+            "beginUpload",
+            None,
+            None,
+            [201, 413],
+            "Begins an upload of a blob in parts; `Location` is where they go."
+        )],
+        allow: "POST",
+    },
+    Route {
+        path: "/uploads/{upload}",
+        operations: &[
+            operation!(
+                HEAD,
+                FindUpload,
+                "findUpload",
+                None,
+                None,
+                [204, 404],
+                "How many bytes of an upload are there. A part that is still arriving ends with what has come."
+            ),
+            operation!(
+                PATCH,
+                Append,
+                "appendToUpload",
+                OPAQUE,
+                None,
+                [204, 404, 409, 422, 423, 507],
+                "Appends a part, of which stays what arrives. The last one stores the blob if it has its digest."
+            ),
+            operation!(DELETE, GiveUp, "giveUpUpload", None, None, [204, 404], "Gives an upload up."),
+        ],
+        allow: "HEAD, PATCH, DELETE",
     },
     Route {
         path: "/missing",
