@@ -40,7 +40,11 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result {
     }
     run_all(targets.iter().map(|target| {
         let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/fixtures/{target}"));
-        Step::cargo(["+nightly", "fuzz", "run", target, &corpus, &seeds, "--"])
+        // A directory that is not there would be an error.
+        let seeds = workspace.root.join(&seeds).is_dir().then_some(seeds);
+        Step::cargo(["+nightly", "fuzz", "run", target, &corpus])
+            .args(seeds)
+            .arg("--")
             .arg(format!("-max_total_time={}", args.seconds))
     }))
 }
