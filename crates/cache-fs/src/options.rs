@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cache_core::{Clock, Observers, Policy, SystemClock};
 
-/// What was used within this time is never evicted unless [`Options::protect`] says otherwise: a build that has just
-/// looked something up is about to read it.
+/// What was used within this time is never evicted with [`Layout::Files`], unless [`Options::protect`] says otherwise: a build
+/// that has just looked something up is about to read it.
 pub const DEFAULT_PROTECT: Duration = Duration::from_mins(1);
 
 /// How the content of a store lies on the disk.
@@ -51,7 +51,9 @@ pub struct Options {
     pub layout: Layout,
     /// What is forced onto the disk before a put returns, with [`Layout::Segments`].
     pub durability: Durability,
-    /// What was used within this time is never evicted. It goes by the clock of the file system, not by `clock`.
+    /// With [`Layout::Files`], what was used within this time is never evicted. It goes by the clock of the file system, not by
+    /// `clock`. Segments keep their limit first: what was used stays longer there, and a [lease](crate::FsStore::lease) is what
+    /// keeps it for certain.
     pub protect: Duration,
 }
 
