@@ -47,7 +47,10 @@ struct Helper {
 impl Helper {
     fn start(script: &str, wrapper: &[&str]) -> Self {
         let own = std::env::current_exe().unwrap();
-        let mut words: Vec<OsString> = wrapper.iter().map(OsString::from).collect();
+        // Under `nohup`, or in the background of a shell, the tests themselves are started with signals ignored, and so would be
+        // whatever they start: nothing would ever end the wait for one.
+        let reset: &[&str] = if cfg!(target_os = "linux") { &["env", "--default-signal"] } else { &[] };
+        let mut words: Vec<OsString> = reset.iter().chain(wrapper).map(OsString::from).collect();
         words.push(own.into());
         words.extend(["--exact", HELPER, "--nocapture", "--ignored"].map(OsString::from));
         let mut child = std::process::Command::new(&words[0])
