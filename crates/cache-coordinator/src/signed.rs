@@ -39,7 +39,7 @@ pub struct Refusals {
 ///
 /// # Where entries are
 /// Two workspaces derive equal keys from equal inputs. Under one address they could not read each other's entries and would
-/// replace them by turns, so the entries of each signing key are at [addresses of their own](KeyId::address). A look-up
+/// replace them by turns, so the entries of each signing key are at [addresses of their own](cache_core::signing::KeyId::address). A look-up
 /// asks for those of all keys in the ring in one call, of the current key first, and then, if unsigned entries are
 /// accepted, for the key as it is. What is stored goes to the address of its signer, and takes away what is at the others:
 /// an entry that was replaced must not come back when the new one ends. A process that ends between the two leaves the old
