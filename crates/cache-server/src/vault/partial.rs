@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
-use bytes::BytesMut;
+use axum::BoxError;
+use bytes::{Bytes, BytesMut};
 use cache_core::{Digest, HashFunction};
 use http::StatusCode;
 use tokio::sync::watch;
@@ -70,12 +70,16 @@ impl Spool {
     ///
     /// # Cancel safety
     /// Dropping the future may lose the upload.
-    pub(crate) async fn append(
+    pub(crate) async fn append<B>(
         &self,
         partial: &mut Partial,
-        body: &mut Body,
+        body: &mut B,
         interrupt: &mut watch::Receiver<()>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
         let Terms { limit, patience } = self.terms();
         let (start, mut received) = (Instant::now(), 0);
         loop {
