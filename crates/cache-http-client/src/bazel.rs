@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cache_core::coding::Coding;
 use cache_core::{
     Body, Capabilities, Clock, Digest, Entry, Error, HashFunction, Hasher, Key, ListFilter, Page, PutMode,
     PutOutcome, Result, SystemClock,
@@ -27,7 +28,7 @@ use prost::Message;
 use reqwest::Method;
 use tokio::sync::oneshot;
 
-use crate::download::Download;
+use crate::download::{Blob, Download};
 use crate::server::{Question, Server};
 use crate::upload;
 use crate::wire::{BATCH, Wire, capabilities, opened};
@@ -235,7 +236,13 @@ impl Wire for Bazel {
     async fn read(&self, digest: &Digest, wanted: Range<u64>, partial: bool) -> Result<Option<Download>> {
         let Some(address) = self.address(digest).await? else { return Ok(None) };
         // The proof is the digest that was asked for, whatever the server says where the content is.
-        Download::begin(&self.server, content_path(&address.sha256), digest, wanted, partial).await
+        let blob = Blob {
+            digest: *digest,
+            path: content_path(&address.sha256),
+            len: Some(address.len),
+            coding: self.server.coding.filter(|coding| *coding == Coding::Zstd),
+        };
+        Download::begin(&self.server, blob, wanted, partial).await
     }
 
     async fn write(&self, digest: &Digest, content: Bytes) -> Result<()> {
@@ -260,7 +267,7 @@ impl Wire for Bazel {
             // Somebody else has sent it; what comes here has to be right as well.
             upload::prove(&digest, len, body).await?;
         } else {
-            let answer = upload::stream(&self.server, &path, sha256, len, body, gone).await?;
+            let answer = upload::stream(&self.server, &path, sha256, len, body, None, gone).await?;
             self.server.stored(&answer)?;
         }
         self.point(&digest, Address { sha256, len }).await

@@ -13,7 +13,7 @@ use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use reqwest::{Method, StatusCode};
 use tokio::sync::oneshot;
 
-use crate::download::Download;
+use crate::download::{Blob, Download};
 use crate::server::{Answer, Question, Server};
 use crate::upload;
 use crate::wire::{BATCH, Wire, capabilities};
@@ -172,7 +172,8 @@ impl Wire for Generic {
     }
 
     async fn read(&self, digest: &Digest, wanted: Range<u64>, partial: bool) -> Result<Option<Download>> {
-        Download::begin(&self.server, self.blob_path(digest), digest, wanted, partial).await
+        let blob = Blob { digest: *digest, path: self.blob_path(digest), len: None, coding: None };
+        Download::begin(&self.server, blob, wanted, partial).await
     }
 
     async fn write(&self, digest: &Digest, content: Bytes) -> Result<()> {
@@ -189,7 +190,7 @@ impl Wire for Generic {
         if !self.knows_collection_of(&path) {
             self.make_collections(&path).await;
         }
-        let answer = upload::stream(&self.server, &path, digest, len, body, gone).await?;
+        let answer = upload::stream(&self.server, &path, digest, len, body, None, gone).await?;
         self.stored(&answer)
     }
 

@@ -69,7 +69,8 @@ pub struct HttpOptions {
     pub max_blob: u64,
     /// Bytes of the largest entry that is fetched, as stored.
     pub max_entry: u64,
-    /// How the values of entries are compressed.
+    /// How the values of entries are compressed, and blobs on their way to and from servers that can do that. For those,
+    /// [`Adaptive`](Compression::Adaptive) means zstd, unless the server is on this machine.
     pub compression: Compression,
     /// Requests at the same time, and connections of HTTP/1.1 with them.
     pub connections: usize,

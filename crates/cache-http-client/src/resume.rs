@@ -245,6 +245,7 @@ impl<'a> Upload<'a> {
             digest: self.digest,
             len: self.len,
             hasher,
+            coding: self.server.coding_of_uploads(),
         };
         let answer = upload::send(self.server, part, source.after(offset), gone).await?;
         match answer.response.status() {

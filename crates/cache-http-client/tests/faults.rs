@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cache_core::coding::{Coding, Encoder};
 use cache_core::envelope::{Compression, encode_entry};
 use cache_core::{Digest, Entry, Error, Key, ListFilter, PutMode, Result, Store};
 use cache_http_client::{Backend, HttpOptions, HttpStore, Token};
@@ -61,13 +62,17 @@ impl Server {
     }
 
     fn store_of(&self, backend: Backend, retries: u32) -> HttpStore {
+        HttpStore::open(self.options(backend, retries)).unwrap()
+    }
+
+    fn options(&self, backend: Backend, retries: u32) -> HttpOptions {
         let mut options = HttpOptions::new(format!("http://{}", self.address));
         options.token = Some(Token::new("s3cret").unwrap());
         options.backend = backend;
         options.retries = retries;
         options.timeout = Duration::from_secs(5);
         options.stall = Duration::from_millis(300);
-        HttpStore::open(options).unwrap()
+        options
     }
 }
 
@@ -398,5 +403,93 @@ async fn a_server_that_takes_parts_is_doubted_in_the_same_way() {
         let written = soon(store.write(&digest, len, blob.clone().into())).await;
         assert!(written.is_err(), "a server that {fault} is said to have a blob");
         assert!(server.requests().len() <= 12, "{fault}: {:?}", server.requests());
+    }
+}
+
+/// Returns `len` bytes that shrink, and what they are in `coding`.
+fn coded(coding: Coding, len: usize) -> (Bytes, Vec<u8>) {
+    let text = (0_u64..).flat_map(|i| format!("line {i}\n").into_bytes()).take(len).collect::<Vec<u8>>();
+    let mut encoder = Encoder::new(coding, len as u64).unwrap();
+    let mut coded = Vec::new();
+    for piece in text.chunks(100_000) {
+        coded.extend_from_slice(&encoder.push(piece).unwrap());
+    }
+    coded.extend_from_slice(&encoder.finish().unwrap());
+    (text.into(), coded)
+}
+
+fn ok_coded(coding: Coding, len: usize, body: &[u8]) -> Vec<u8> {
+    ok(&format!("Content-Encoding: {coding}\r\nX-Digest-SizeBytes: {len}\r\n"), body)
+}
+
+fn in_coding(server: &Server, coding: Coding, retries: u32) -> HttpStore {
+    let mut options = server.options(Backend::Native, retries);
+    options.compression = if coding == Coding::Zstd { Compression::Zstd } else { Compression::Lz4 };
+    HttpStore::open(options).unwrap()
+}
+
+#[tokio::test]
+async fn what_comes_compressed_and_is_not_the_blob_is_no_data() {
+    for coding in Coding::ALL {
+        for len in [100_000, 3 << 20] {
+            let (blob, sent) = coded(coding, len);
+            let other = content(1, len);
+            let digest = Digest::blake3(&blob);
+            let server = Server::start(vec![sends(ok_coded(coding, len, &sent))]).await;
+            let store = in_coding(&server, coding, 0);
+            assert_eq!(soon(all_of(&store, &digest)).await.unwrap().unwrap(), blob);
+            assert!(server.requests()[0].contains(&format!("accept-encoding: {coding}\r\n")));
+            // Wherever it is damaged, it is a miss or fails, and never ends.
+            for at in [0, 5, sent.len() / 3, sent.len() / 2, sent.len() - 5] {
+                let mut damaged = sent.clone();
+                damaged[at] ^= 0x55;
+                let server = Server::start(vec![sends(ok_coded(coding, len, &damaged))]).await;
+                let read = soon(all_of(&in_coding(&server, coding, 0), &digest)).await;
+                assert!(!matches!(read, Ok(Some(_))), "{coding} {len} {at}");
+                if at == 0 {
+                    let is_wrong = matches!(read, Ok(None) | Err(Error::DigestMismatch { .. }));
+                    assert!(is_wrong && (len > 1 << 20 || read.is_ok()), "{coding} {len}: {read:?}");
+                }
+            }
+            for (fault, body) in [
+                ("is not compressed", &blob[..]),
+                ("has another content", &other[..]),
+                ("is cut off", &sent[..sent.len() - 1]),
+                ("goes on", &[&sent[..], &sent].concat()),
+                ("is a bomb", &coded_zeros(coding)),
+            ] {
+                let server = Server::start(vec![sends(ok_coded(coding, len, body))]).await;
+                let read = soon(all_of(&in_coding(&server, coding, 0), &digest)).await;
+                assert!(!matches!(read, Ok(Some(_))), "what {fault} is believed");
+            }
+        }
+    }
+}
+
+/// Returns 64 MiB of nothing, coded.
+fn coded_zeros(coding: Coding) -> Vec<u8> {
+    let mut encoder = Encoder::new(coding, 64 << 20).unwrap();
+    let zeros = vec![0; 1 << 20];
+    let mut coded: Vec<u8> = (0..64).flat_map(|_| encoder.push(&zeros).unwrap()).collect();
+    coded.extend_from_slice(&encoder.finish().unwrap());
+    coded
+}
+
+#[tokio::test]
+async fn what_came_compressed_and_broke_off_goes_on_as_it_is() {
+    for coding in Coding::ALL {
+        let (blob, sent) = coded(coding, 3 << 20);
+        let len = blob.len();
+        let whole = ok(&format!("Content-Length: {len}\r\n"), &blob);
+        let acts = vec![sends(ok_coded(coding, len, &sent[..sent.len() / 2])), sends(whole)];
+        let server = Server::start(acts).await;
+        let read = soon(all_of(&in_coding(&server, coding, 2), &Digest::blake3(&blob))).await;
+        assert!(read.unwrap().unwrap() == blob);
+        let requests = server.requests();
+        assert_eq!(requests.len(), 2);
+        let rest = requests[1].lines().find_map(|line| line.strip_prefix("range: bytes=")).unwrap();
+        let from: usize = rest.trim_end_matches('-').parse().unwrap();
+        assert!((1..len).contains(&from), "{}", requests[1]);
+        assert!(requests[1].contains("accept-encoding: identity\r\n") && !requests[1].contains("if-range"));
     }
 }

@@ -1,0 +1,103 @@
+//! A real server of this project.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cache_core::Store;
+use cache_http_client::{Backend, HttpOptions, HttpStore};
+use cache_server::{Rights, Server, ServerOptions, Timeouts};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A server over a directory of its own. It ends with the runtime.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Arc<dyn Store>,
+    _dir: TempDir,
+}
+
+pub(crate) async fn start(rights: Rights) -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    let store = cache_fs::FsStore::open(dir.path(), cache_fs::Options::default()).unwrap();
+    let store: Arc<dyn Store> = Arc::new(store);
+    let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()];
+    // As for the options of its clients.
+    let timeouts = Timeouts { store: Duration::from_mins(2), ..Timeouts::default() };
+    let options = ServerOptions { listen, rights, timeouts, ..ServerOptions::default() };
+    let server = Server::bind(options, Arc::clone(&store)).await.unwrap();
+    let address = server.local_addr().unwrap();
+    tokio::spawn(server.run_until(std::future::pending()));
+    Running { address, store, _dir: dir }
+}
+
+impl Running {
+    pub(crate) fn options(&self, path: &str) -> HttpOptions {
+        let mut options = HttpOptions::new(format!("http://{}{path}", self.address));
+        options.backend = Backend::Native;
+        // Two cores with everything else of a test run on them.
+        options.timeout = Duration::from_mins(2);
+        options.stall = Duration::from_mins(1);
+        options
+    }
+
+    pub(crate) fn store(&self, path: &str) -> HttpStore {
+        HttpStore::open(self.options(path)).unwrap()
+    }
+
+    pub(crate) async fn requests(&self) -> u64 {
+        let status = reqwest::get(format!("http://{}/status", self.address)).await.unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&status.bytes().await.unwrap()).unwrap();
+        status["requests"].as_u64().unwrap()
+    }
+}
+
+/// How many bytes went to a server, and came back.
+#[derive(Default)]
+pub(crate) struct Moved {
+    pub(crate) there: AtomicU64,
+    pub(crate) back: AtomicU64,
+}
+
+/// Passes connections on to `server`, and cuts one off once, when `cut` bytes have gone there. Returns its address and how many
+/// bytes it moved.
+pub(crate) async fn passing(server: SocketAddr, cut: u64) -> (SocketAddr, Arc<Moved>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let moved: Arc<Moved> = Arc::default();
+    let counted = Arc::clone(&moved);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(pass(client, server, cut, Arc::clone(&counted)));
+        }
+    });
+    (address, moved)
+}
+
+async fn pass(mut client: TcpStream, server: SocketAddr, cut: u64, moved: Arc<Moved>) {
+    let mut server = TcpStream::connect(server).await.unwrap();
+    let (mut there, mut back) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut there) => {
+                let Some(len) = read.ok().filter(|len| *len > 0) else { return };
+                if server.write_all(&there[..len]).await.is_err() {
+                    return;
+                }
+                let before = moved.there.fetch_add(len as u64, Ordering::SeqCst);
+                if before < cut && before + len as u64 >= cut {
+                    return;
+                }
+            }
+            read = server.read(&mut back) => {
+                let Some(len) = read.ok().filter(|len| *len > 0) else { return };
+                moved.back.fetch_add(len as u64, Ordering::SeqCst);
+                if client.write_all(&back[..len]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
