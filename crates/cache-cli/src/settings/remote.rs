@@ -90,6 +90,17 @@ pub(super) const TABLE: &[Setting] = &[
               Files are only with `native`, or from `bazel` with zstd, and with `auto` only if the server is on another machine.",
     },
     Setting {
+        id: Id::RemoteCa,
+        key: "remote-cache.ca",
+        env: "VITTE_REMOTE_CACHE_CA",
+        flag: None,
+        kind: Kind::File,
+        default: "none",
+        files: Files::User,
+        doc: "Certificates (PEM) of an authority of one's own that is believed when it vouches for the remote cache, beside those of \
+              the system.",
+    },
+    Setting {
         id: Id::RemoteUploadWait,
         key: "remote-cache.upload_wait",
         env: "VITTE_REMOTE_CACHE_UPLOAD_WAIT",

@@ -123,3 +123,35 @@ fn doctor_asks_the_server() {
     let one = one.set("VITTE_REMOTE_CACHE_TYPO", "1");
     assert!(one.call(["doctor"]).stdout.contains("VITTE_REMOTE_CACHE_TYPO means nothing"));
 }
+
+#[test]
+fn an_authority_of_ones_own_is_believed_if_it_is_named_and_never_in_the_way() {
+    let (_server, url, ca) = Real::with_tls();
+    let ca = ca.to_str().unwrap();
+    let at = |ca: &str| {
+        let machine = machine().set("VITTE_REMOTE_CACHE_URL", &url).set("VITTE_REMOTE_CACHE_CA", ca);
+        machine.set("VITTE_REMOTE_CACHE_MODE", "readwrite")
+    };
+    assert_eq!(at(ca).build(&[]).expect("miss", None).number("uploaded"), 1);
+    at(ca).build(&[]).expect("hit", Some("remote"));
+    // The same from the user's file.
+    let two = machine();
+    user_file(&two, &format!("[remote-cache]\nurl = '{url}'\nca = '{ca}'\ntimeout = '20s'\n"));
+    two.build(&[]).expect("hit", Some("remote"));
+    // Without it, with a file that is not there, and with one that has something else in it, the command runs.
+    let empty = machine();
+    empty.write("empty.pem", "nothing");
+    let empty_pem = empty.work.join("empty.pem");
+    for (ca, why) in
+        [("", "certificate"), ("/nowhere/ca.pem", "/nowhere/ca.pem"), (empty_pem.to_str().unwrap(), "CA")]
+    {
+        let done = at(ca).build(&[]).expect("miss", None);
+        assert_eq!(done.warnings().len(), 1, "{}", done.stderr);
+        assert!(done.warnings()[0].contains(why), "{}", done.stderr);
+    }
+    // Whoever clones a project has not read its file.
+    let three = machine();
+    three.write(".vitte/config.toml", format!("[remote-cache]\nca = '{ca}'\n"));
+    let done = three.build(&[]);
+    assert!(done.code != 0 && done.stderr.contains("remote-cache.ca"), "{}", done.stderr);
+}
