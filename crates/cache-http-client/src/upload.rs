@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use cache_core::coding::{Coding, Encoder};
@@ -18,6 +19,7 @@ use tokio::time::{Instant, interval_at};
 
 use crate::coded;
 use crate::failure::Failure;
+use crate::options::HttpOptions;
 use crate::server::{Answer, Server};
 
 /// Content of at most this many bytes is taken into memory first, so that it can be sent again.
@@ -271,6 +273,7 @@ pub(crate) async fn send(
     let stall = server.options.stall;
     let mut ticks = interval_at(Instant::now() + stall, stall);
     let mut before = None;
+    let mut waited = Duration::ZERO;
     let mut exchange = std::pin::pin!(server.exchange(request));
     let answer = loop {
         tokio::select! {
@@ -287,6 +290,14 @@ pub(crate) async fn send(
                     return Err(server.passing("it takes nothing of an upload for too long"));
                 }
                 before = Some(now);
+                if !shared.is_waiting.load(Ordering::SeqCst) {
+                    waited += stall;
+                }
+                // Bytes that went there have bought time.
+                let bought = Duration::from_secs(now.0 / HttpOptions::MIN_RATE);
+                if waited > server.options.timeout + bought {
+                    return Err(Failure::lasting(server.unavailable("it takes an upload too slowly")));
+                }
             }
         }
     };

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -235,6 +236,19 @@ async fn what_is_safe_is_asked_again_and_nothing_else() {
     assert_eq!(server.requests().len(), 2);
     assert!(soon(store.delete(&digest)).await.is_err());
     assert_eq!(server.requests().len(), 3, "a removal is repeated");
+    let store = server.store_of(Backend::Native, 1);
+    assert!(soon(store.put(&Key::from_bytes([1; 32]), &Entry::default(), PutMode::IfAbsent)).await.is_err());
+    assert_eq!(server.requests().len(), 4, "what is stored only where nothing is, is repeated");
+    let streamed = content(2, 2 << 20);
+    let absent = sends("HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let server = Server::start(vec![absent, sends(BUSY)]).await;
+    let body = in_pieces(&streamed, 100_000);
+    assert!(
+        soon(server.store_of(Backend::Native, 1).write(&Digest::blake3(&streamed), 2 << 20, body))
+            .await
+            .is_err()
+    );
+    assert_eq!(server.requests().len(), 2, "a stream is repeated");
 
     // The budget ends before the retries of many operations do.
     let server = Server::start(vec![sends(BUSY)]).await;
@@ -492,4 +506,80 @@ async fn what_came_compressed_and_broke_off_goes_on_as_it_is() {
         assert!((1..len).contains(&from), "{}", requests[1]);
         assert!(requests[1].contains("accept-encoding: identity\r\n") && !requests[1].contains("if-range"));
     }
+}
+
+/// Lets a connection go on by a byte every now and then: it is never quiet for as long as a stall takes.
+async fn drip() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+#[tokio::test]
+async fn a_server_that_sends_or_takes_a_byte_now_and_then_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut options = HttpOptions::new(format!("http://{}", listener.local_addr().unwrap()));
+    (options.timeout, options.stall, options.retries) =
+        (Duration::from_millis(400), Duration::from_millis(200), 0);
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = vec![0; 16];
+                connection.read_exact(&mut request).await.unwrap();
+                if request.starts_with(b"HEAD") {
+                    let _ = connection.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n").await;
+                }
+                if request.starts_with(b"GET") {
+                    let _ = connection.write_all(&ok("Content-Length: 3000000\r\n", b"")).await;
+                    while connection.write_all(b"x").await.is_ok() {
+                        drip().await;
+                    }
+                }
+                while connection.read(&mut request).await.is_ok_and(|read| read > 0) {
+                    drip().await;
+                }
+            });
+        }
+    });
+    let store = HttpStore::open(options).unwrap();
+    let digest = Digest::blake3(b"never");
+    let error = soon(all_of(&store, &digest)).await.unwrap_err();
+    assert!(error.to_string().contains("too slowly"), "{error}");
+    // A piece of a kilobyte is taken within every stall.
+    let blob = content(1, 64 << 20);
+    let sent = soon(store.write(&Digest::blake3(&blob), 64 << 20, in_pieces(&blob, 1 << 10))).await;
+    assert!(matches!(sent, Err(Error::Unavailable { .. })), "{sent:?}");
+}
+
+#[tokio::test]
+async fn requests_at_a_time_are_limited() {
+    const LIMIT: usize = 3;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut options = HttpOptions::new(format!("http://{}", listener.local_addr().unwrap()));
+    options.connections = LIMIT;
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, largest) = (Arc::clone(&now), Arc::clone(&most));
+    // As many as there may be, so that nobody waits who could be answered.
+    let turn = Arc::new(tokio::sync::Barrier::new(LIMIT));
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let (now, most, turn) = (Arc::clone(&counted), Arc::clone(&largest), Arc::clone(&turn));
+            tokio::spawn(async move {
+                let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+                while let Ok(read @ 1..) = connection.read(&mut piece).await {
+                    request.extend_from_slice(&piece[..read]);
+                    if !request.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    request.clear();
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    turn.wait().await;
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    let _ = connection.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n").await;
+                }
+            });
+        }
+    });
+    let store = HttpStore::open(options).unwrap();
+    let keys: Vec<Key> = (0..30).map(|number| Key::from_bytes([number; 32])).collect();
+    assert_eq!(soon(store.get_many(&keys)).await.unwrap(), vec![None; 30]);
+    assert_eq!(most.load(Ordering::SeqCst), LIMIT);
 }
