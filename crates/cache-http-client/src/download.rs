@@ -14,7 +14,6 @@ use tokio::time::{Instant, timeout};
 
 use crate::coded::MAX_WINDOW;
 use crate::failure::Failure;
-use crate::options::HttpOptions;
 use crate::server::{Answer, Question, Server};
 
 /// What is downloaded.
@@ -204,8 +203,7 @@ impl Download {
 
     /// Returns how long the server may still be waited for: bytes that came have bought time.
     fn patience(&self) -> Duration {
-        let bought = Duration::from_secs(self.arrived / HttpOptions::MIN_RATE);
-        (self.server.options.timeout + bought).saturating_sub(self.waited)
+        self.server.options.patience(self.arrived).saturating_sub(self.waited)
     }
 
     /// Returns the next bytes of the answer, as they are when they are not coded; none if more has to come first.

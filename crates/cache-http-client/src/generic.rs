@@ -66,22 +66,23 @@ impl Generic {
             match first.map_err(|failure| failure.error) {
                 Ok(answer) if !is_homeless(&answer) => {
                     self.knows(parent(path));
-                    return self.stored(&answer);
+                    return self.server.stored(&answer);
                 }
                 Ok(_) | Err(Error::Unavailable { .. }) => self.make_collections(path).await,
                 Err(error) => return Err(error),
             }
         }
-        let answer = self.server.ask(&question).await?;
-        self.stored(&answer)
+        self.stored(self.server.ask(&question).await)
     }
 
-    fn stored(&self, answer: &Answer) -> Result<()> {
-        if is_homeless(answer) {
-            // Somebody removed what was made.
+    /// Says why a `PUT` failed, if it did.
+    fn stored(&self, answer: Result<Answer>) -> Result<()> {
+        let stored = answer.and_then(|answer| self.server.stored(&answer));
+        if matches!(stored, Err(Error::Unavailable { .. })) {
+            // Somebody may have removed what was made, which servers say in as many ways.
             self.collections().clear();
         }
-        self.server.stored(answer)
+        stored
     }
 
     /// Makes the collections that `path` is in, from the top.
@@ -184,8 +185,8 @@ impl Wire for Generic {
         if !self.knows_collection_of(&path) {
             self.make_collections(&path).await;
         }
-        let answer = upload::stream(&self.server, &path, digest, len, body, None, gone).await?;
-        self.stored(&answer)
+        let answer = upload::stream(&self.server, &path, digest, len, body, None, gone).await;
+        self.stored(answer)
     }
 
     async fn delete(&self, digest: &Digest) -> Result<bool> {

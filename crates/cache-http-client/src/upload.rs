@@ -19,7 +19,6 @@ use tokio::time::{Instant, interval_at};
 
 use crate::coded;
 use crate::failure::Failure;
-use crate::options::HttpOptions;
 use crate::server::{Answer, Server};
 
 /// Content of at most this many bytes is taken into memory first, so that it can be sent again.
@@ -293,9 +292,7 @@ pub(crate) async fn send(
                 if !shared.is_waiting.load(Ordering::SeqCst) {
                     waited += stall;
                 }
-                // Bytes that went there have bought time.
-                let bought = Duration::from_secs(now.0 / HttpOptions::MIN_RATE);
-                if waited > server.options.timeout + bought {
+                if waited > server.options.patience(now.0) {
                     return Err(Failure::lasting(server.unavailable("it takes an upload too slowly")));
                 }
             }

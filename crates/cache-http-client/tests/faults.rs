@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cache_core::coding::{Coding, Encoder};
 use cache_core::envelope::{Compression, encode_entry};
-use cache_core::{Digest, Entry, Error, Key, ListFilter, PutMode, Result, Store};
+use cache_core::{Digest, Entry, Error, Key, ListFilter, PutMode, PutOutcome, Result, Store};
 use cache_http_client::{Backend, HttpOptions, HttpStore, Token};
 use cache_testkit::{content, in_pieces};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -543,9 +543,9 @@ async fn a_server_that_sends_or_takes_a_byte_now_and_then_is_not_waited_for() {
     let digest = Digest::blake3(b"never");
     let error = soon(all_of(&store, &digest)).await.unwrap_err();
     assert!(error.to_string().contains("too slowly"), "{error}");
-    // A piece of a kilobyte is taken within every stall.
+    // It is more than what goes into the buffers of the systems in between.
     let blob = content(1, 64 << 20);
-    let sent = soon(store.write(&Digest::blake3(&blob), 64 << 20, in_pieces(&blob, 1 << 10))).await;
+    let sent = soon(store.write(&Digest::blake3(&blob), 64 << 20, blob.into())).await;
     assert!(matches!(sent, Err(Error::Unavailable { .. })), "{sent:?}");
 }
 
@@ -582,4 +582,22 @@ async fn requests_at_a_time_are_limited() {
     let keys: Vec<Key> = (0..30).map(|number| Key::from_bytes([number; 32])).collect();
     assert_eq!(soon(store.get_many(&keys)).await.unwrap(), vec![None; 30]);
     assert_eq!(most.load(Ordering::SeqCst), LIMIT);
+}
+
+#[tokio::test]
+async fn collections_are_made_once_where_a_server_insists_on_them() {
+    let answer =
+        |status: &str| sends(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+    let created = answer("201 Created");
+    let acts =
+        vec![answer("409 Conflict"), created.clone(), answer("405 It is there"), created.clone(), created];
+    let server = Server::start(acts).await;
+    let store = server.store(0);
+    for key in [Key::from_bytes([1; 32]), Key::from_bytes([1; 32])] {
+        let put = soon(store.put(&key, &Entry::default(), PutMode::Overwrite)).await;
+        assert_eq!(put.unwrap(), PutOutcome::Stored);
+    }
+    let requests = server.requests();
+    let asked: Vec<&str> = requests.iter().map(|request| &request[..request.len().min(12)]).collect();
+    assert_eq!(asked, ["PUT /e/01/01", "MKCOL /e/ HT", "MKCOL /e/01/", "PUT /e/01/01", "PUT /e/01/01"]);
 }

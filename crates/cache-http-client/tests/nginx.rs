@@ -164,3 +164,23 @@ async fn large_content_comes_back_and_is_sent_once() {
         assert_eq!(pulled.bytes(), 0, "content that is there is sent again");
     }
 }
+
+#[tokio::test]
+async fn collections_that_somebody_removed_are_made_again() {
+    let Some(nginx) = Nginx::start(false) else { return };
+    fs::create_dir(nginx.files("a")).unwrap();
+    let mut options = HttpOptions::new(nginx.url("a"));
+    options.retries = 0;
+    let store = HttpStore::open(options).unwrap();
+    for len in [100, 3 << 20] {
+        let blob = content(1, len);
+        let (digest, len) = (Digest::blake3(&blob), len as u64);
+        store.write(&digest, len, blob.clone().into()).await.unwrap();
+        fs::remove_dir_all(nginx.files("a").join("b")).unwrap();
+        assert_eq!(store.missing(&[digest]).await.unwrap(), [digest]);
+        // The first one may find out, and the second one finds a place.
+        let _ = store.write(&digest, len, blob.clone().into()).await;
+        store.write(&digest, len, blob.clone().into()).await.unwrap();
+        assert!(store.read(&digest, None).await.unwrap().unwrap().into_bytes(len).await.unwrap() == blob);
+    }
+}

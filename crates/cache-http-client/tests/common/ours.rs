@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use cache_core::Store;
 use cache_http_client::{Backend, HttpOptions, HttpStore};
-use cache_server::{Rights, Server, ServerOptions, Timeouts};
+use cache_server::{Rights, Server, ServerOptions, Timeouts, TlsOptions};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,13 +21,31 @@ pub(crate) struct Running {
 }
 
 pub(crate) async fn start(rights: Rights) -> Running {
+    start_in(tempfile::tempdir().unwrap(), rights, None).await
+}
+
+/// Starts a server that speaks HTTPS, and returns it with the certificate of the authority that vouches for it.
+pub(crate) async fn start_with_tls() -> (Running, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
-    let store = cache_fs::FsStore::open(dir.path(), cache_fs::Options::default()).unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let own = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&cert, params.signed_by(&own, &authority).unwrap().pem()).unwrap();
+    std::fs::write(&key, own.serialize_pem()).unwrap();
+    let tls = TlsOptions { cert, key, client_ca: None };
+    (start_in(dir, Rights::default(), Some(tls)).await, authority.pem().into_bytes())
+}
+
+async fn start_in(dir: TempDir, rights: Rights, tls: Option<TlsOptions>) -> Running {
+    let store = cache_fs::FsStore::open(&dir.path().join("cache"), cache_fs::Options::default()).unwrap();
     let store: Arc<dyn Store> = Arc::new(store);
     let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()];
     // As for the options of its clients.
     let timeouts = Timeouts { store: Duration::from_mins(2), ..Timeouts::default() };
-    let options = ServerOptions { listen, rights, timeouts, ..ServerOptions::default() };
+    let options = ServerOptions { listen, rights, tls, timeouts, ..ServerOptions::default() };
     let server = Server::bind(options, Arc::clone(&store)).await.unwrap();
     let address = server.local_addr().unwrap();
     tokio::spawn(server.run_until(std::future::pending()));
@@ -54,11 +73,12 @@ impl Running {
     }
 }
 
-/// How many bytes went to a server, and came back.
+/// How many bytes went to a server and came back, and over how many connections.
 #[derive(Default)]
 pub(crate) struct Moved {
     pub(crate) there: AtomicU64,
     pub(crate) back: AtomicU64,
+    pub(crate) connections: AtomicU64,
 }
 
 /// Passes connections on to `server`, and cuts one off once, when `cut` bytes have gone there. Returns its address and how many
@@ -70,6 +90,7 @@ pub(crate) async fn passing(server: SocketAddr, cut: u64) -> (SocketAddr, Arc<Mo
     let counted = Arc::clone(&moved);
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
+            counted.connections.fetch_add(1, Ordering::SeqCst);
             tokio::spawn(pass(client, server, cut, Arc::clone(&counted)));
         }
     });
