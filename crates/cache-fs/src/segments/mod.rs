@@ -17,6 +17,7 @@ mod orders;
 mod pins;
 #[cfg(test)]
 mod power_cut;
+mod proofs;
 mod raw;
 mod read;
 mod rebuild;
@@ -45,6 +46,7 @@ use crate::options::Durability;
 use control::{Constant, Control, LogState, State};
 use files::SegmentFiles;
 use index::{Index, Plan};
+use proofs::Proofs;
 use record::Class;
 use space::Lease;
 use table::Access;
@@ -127,6 +129,7 @@ pub(crate) struct Log {
     leases: [Mutex<Lease>; 2],
     evictor: Mutex<Evictor>,
     tally: Tally,
+    proofs: Proofs,
     /// The oldest segments of the logs, as far as this process knows.
     oldest: [AtomicU64; 2],
     /// Whether the index may lack what an index that was deleted leads to.
@@ -176,6 +179,7 @@ impl Log {
             leases: Class::ALL.map(|_| Mutex::default()),
             evictor: Mutex::default(),
             tally: Tally::default(),
+            proofs: Proofs::default(),
             oldest: oldest.map(AtomicU64::new),
             deleted_index: AtomicBool::new(writable && rebuild::is_deleted(root)),
         }))
