@@ -100,6 +100,8 @@ pub(crate) struct Settings {
     pub(crate) map_index: bool,
     pub(crate) read_only: bool,
     pub(crate) durability: Durability,
+    /// How long a large payload that proved to be right is not read again.
+    pub(crate) proof: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -113,6 +115,7 @@ impl Default for Settings {
             map_index: true,
             read_only: false,
             durability: Durability::Relaxed,
+            proof: Duration::ZERO,
             clock: Arc::new(SystemClock),
         }
     }
@@ -173,15 +176,15 @@ impl Log {
         Ok(Some(Self {
             files: SegmentFiles::new(root.join("log"), writable),
             root: root.to_owned(),
-            settings,
             control,
             index,
             leases: Class::ALL.map(|_| Mutex::default()),
             evictor: Mutex::default(),
             tally: Tally::default(),
-            proofs: Proofs::default(),
+            proofs: Proofs::new(settings.proof),
             oldest: oldest.map(AtomicU64::new),
             deleted_index: AtomicBool::new(writable && rebuild::is_deleted(root)),
+            settings,
         }))
     }
 

@@ -7,8 +7,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use cache_core::Fingerprint;
 
-/// How long a proof is good for: less than a slow download of such a file takes, which is proved once as well.
-const GOOD_FOR: Duration = Duration::from_secs(60);
 /// How long ago a file must have changed. Within the resolution of the clock of a file system, a second change would not be seen.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Proofs that are remembered, at most: about 100 KiB.
@@ -16,8 +14,12 @@ const SLOTS: usize = 1024;
 
 /// Remembers which files were read whole and found right, so that one which many ask for at a time is read for one of them. A file
 /// that was changed since is not the one that was proved.
-#[derive(Debug, Default)]
-pub(super) struct Proofs(Mutex<Vec<Option<Proof>>>);
+#[derive(Debug)]
+pub(super) struct Proofs {
+    /// How long a proof is good for.
+    good_for: Duration,
+    slots: Mutex<Vec<Option<Proof>>>,
+}
 
 /// A file as it is: what changes it changes this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,22 +56,26 @@ impl Stamp {
 }
 
 impl Proofs {
+    pub(super) fn new(good_for: Duration) -> Self {
+        Self { good_for, slots: Mutex::default() }
+    }
+
     /// Returns whether the file with this stamp had this fingerprint a moment before `now`.
     pub(super) fn hold(&self, stamp: Stamp, fingerprint: &Fingerprint, now: Instant) -> bool {
-        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.get(stamp.slot()).and_then(Option::as_ref).is_some_and(|proof| {
             proof.stamp == stamp
                 && proof.fingerprint == *fingerprint
-                && now.saturating_duration_since(proof.at) < GOOD_FOR
+                && now.saturating_duration_since(proof.at) < self.good_for
         })
     }
 
     /// Remembers that the file which had this stamp before it was read proved to have this fingerprint.
     pub(super) fn remember(&self, stamp: Stamp, fingerprint: Fingerprint, now: (Instant, SystemTime)) {
-        if !stamp.is_settled(now.1) {
+        if self.good_for.is_zero() || !stamp.is_settled(now.1) {
             return;
         }
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.is_empty() {
             slots.resize(SLOTS, None);
         }
@@ -81,9 +87,11 @@ impl Proofs {
 mod tests {
     use super::*;
 
+    const GOOD_FOR: Duration = Duration::from_secs(60);
+
     #[test]
     fn a_proof_is_of_one_file_as_it_was_and_for_a_moment() {
-        let proofs = Proofs::default();
+        let proofs = Proofs::new(GOOD_FOR);
         let stamp = Stamp { device: 1, inode: 2, len: 3, changed: 4_000_000_000 };
         let (right, wrong) = (Fingerprint::of(b"abc"), Fingerprint::of(b"abd"));
         let (begin, later) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(7));
@@ -105,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_has_just_changed_may_change_again_unseen() {
-        let proofs = Proofs::default();
+        let proofs = Proofs::new(GOOD_FOR);
         let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
         let stamp = Stamp { device: 1, inode: 2, len: 3, changed: 10_000_000_000 };
         let (right, begin) = (Fingerprint::of(b"abc"), Instant::now());
