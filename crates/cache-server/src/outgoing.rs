@@ -31,7 +31,8 @@ enum Source {
     Stream(Pin<Box<dyn Stream<Item = cache_core::Result<Bytes>> + Send>>),
     /// A file, and where the next piece is in it.
     File(Arc<File>, u64),
-    Reading(JoinHandle<io::Result<(Arc<File>, u64, Vec<u8>)>>),
+    /// A piece that is waited for, and the file.
+    Reading(JoinHandle<io::Result<Vec<u8>>>, Arc<File>, u64),
     End,
 }
 
@@ -122,15 +123,16 @@ impl Outgoing {
             bytes.truncate(there);
             return (Source::File(file, at + there as u64), Some(self.piece(bytes)));
         }
-        (Source::Reading(tokio::task::spawn_blocking(move || read(file, at, bytes))), None)
+        let from = Arc::clone(&file);
+        let task = tokio::task::spawn_blocking(move || read(&from, at, bytes));
+        (Source::Reading(task, file, at), None)
     }
 }
 
-fn read(file: Arc<File>, at: u64, mut bytes: Vec<u8>) -> io::Result<(Arc<File>, u64, Vec<u8>)> {
-    (&*file).seek(SeekFrom::Start(at))?;
-    (&*file).read_exact(&mut bytes)?;
-    let end = at + bytes.len() as u64;
-    Ok((file, end, bytes))
+fn read(mut file: &File, at: u64, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Reads what is in the page cache at `at`, and returns how much that is; nothing if one has to wait for it, or it cannot be
@@ -178,10 +180,10 @@ impl http_body::Body for Outgoing {
                         None => continue,
                     }
                 }
-                Source::Reading(task) => {
+                Source::Reading(task, file, at) => {
                     match ready!(Pin::new(task).poll(cx)).map_err(io::Error::other).flatten() {
-                        Ok((file, at, bytes)) => {
-                            this.source = Source::File(file, at);
+                        Ok(bytes) => {
+                            this.source = Source::File(Arc::clone(file), *at + bytes.len() as u64);
                             Some(this.piece(bytes))
                         }
                         Err(error) => return this.fail(error),
@@ -242,9 +244,11 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"before").unwrap();
         file.write_all(&content).unwrap();
-        let waiting = tokio::task::spawn_blocking(move || read(Arc::new(file), 6, vec![0; PIECE]));
+        let file = Arc::new(file);
+        let from = Arc::clone(&file);
+        let waiting = tokio::task::spawn_blocking(move || read(&from, 6, vec![0; PIECE]));
         let body = Outgoing {
-            source: Source::Reading(waiting),
+            source: Source::Reading(waiting, file, 6),
             ..Outgoing::new(cache_core::Body::Bytes(Bytes::new()), content.len() as u64)
         };
         assert_eq!(body.collect().await.unwrap().to_bytes(), content);

@@ -87,7 +87,7 @@ impl Proofs {
 mod tests {
     use super::*;
 
-    const GOOD_FOR: Duration = Duration::from_secs(60);
+    const GOOD_FOR: Duration = Duration::from_mins(1);
 
     #[test]
     fn a_proof_is_of_one_file_as_it_was_and_for_a_moment() {
