@@ -1,7 +1,5 @@
 //! A real server of this project that speaks HTTPS.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
-
 mod common;
 
 use std::sync::atomic::Ordering;
