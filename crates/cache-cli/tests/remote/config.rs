@@ -185,7 +185,8 @@ fn variables_say_how_often_it_is_asked_again() {
 #[test]
 fn variables_say_how_files_are_compressed() {
     let server = Real::start();
-    let lines: String = (0..100_000).map(|number| format!("line {number} of many\n")).collect();
+    let lines: Vec<String> = (0..100_000).map(|number| format!("line {number} of many\n")).collect();
+    let lines = lines.concat();
     let at = |url: &str, compression: &str| {
         let machine =
             machine().set("VITTE_REMOTE_CACHE_URL", url).set("VITTE_REMOTE_CACHE_MODE", "readwrite");
