@@ -114,7 +114,7 @@ fn files_that_others_can_write_are_not_obeyed() {
     set_permissions(place.path("tokens.json"), Permissions::from_mode(0o600)).unwrap();
     let config = place.write("server.toml", "[server]\nlisten = '0.0.0.0'\n");
     set_permissions(&config, Permissions::from_mode(0o666)).unwrap();
-    let done = place.run("serve --check --config server.toml").code(2);
+    let done = place.run("serve --check --config ../server.toml").code(2);
     assert!(done.stderr.contains("server.toml does not count because everybody may write to it"), "{done:?}");
 }
 
