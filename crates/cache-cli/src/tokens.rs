@@ -67,10 +67,7 @@ impl Tokens {
             Content::Missing => return Ok(None),
             Content::Text(text) => text,
             Content::Untrusted(why) => {
-                return Err(format!(
-                    "the tokens in {shown} do not count because {why}; check it, then take it over with chown or chmod, or \
-                     set VITTE_CACHE_TRUST_CONFIG=1"
-                ));
+                return Err(format!("the tokens in {shown} do not count because {why}"));
             }
         };
         let broken = |error: serde_json::Error| {
