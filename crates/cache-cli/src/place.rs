@@ -17,13 +17,19 @@ use crate::settings::Id;
 
 /// Opens the cache for a verb, which cannot do its work without.
 pub(crate) fn open(config: &Config) -> Result<FsStore> {
+    open_as(config, |options| options)
+}
+
+/// As [`open`], with options that are `changed`.
+pub(crate) fn open_as(config: &Config, changed: impl FnOnce(Options) -> Options) -> Result<FsStore> {
     let dir = config.dir().map_err(Failure::failed)?;
     let read_only = is_write_protected(&dir);
     let observers = recorder(config).unwrap_or_else(|warning| {
         output::warn(&warning);
         Observers::default()
     });
-    open_dir(&dir, Options { read_only, observers, ..options(config, &dir) }).map_err(Failure::failed)
+    let options = changed(Options { read_only, observers, ..options(config, &dir) });
+    open_dir(&dir, options).map_err(Failure::failed)
 }
 
 /// Opens the cache in `dir`.
