@@ -122,6 +122,8 @@ impl Vault {
                 return places.iter().map(|_| None).collect();
             }
         };
+        // What the store says nothing about is a miss as well.
+        let entries = entries.into_iter().chain(std::iter::repeat(None));
         let found = |(place, entry): (_, Option<Entry>)| found(place, entry?);
         places.iter().zip(entries).map(found).collect()
     }
