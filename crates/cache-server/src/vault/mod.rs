@@ -10,7 +10,7 @@ mod spool;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use cache_core::{
@@ -32,6 +32,8 @@ pub const MEMORY_PER_REQUEST: usize = spool::MEMORY + 2 * PIECE;
 
 /// Largest value that is kept in its entry, in bytes, so that reading it is one access.
 const INLINE: u64 = 16 << 10;
+/// The last moment that HTTP has a date for: the end of the year 9999.
+const LAST_DATE: Timestamp = Timestamp::from_millis(253_402_300_799_000);
 /// Path of the only output, in entries with a blob.
 const OUTPUT: &str = "value";
 
@@ -207,7 +209,8 @@ fn found(place: &Place<'_>, entry: Entry) -> Option<Found> {
     if !place.is_of(&entry) {
         return None;
     }
-    let created = SystemTime::UNIX_EPOCH + Duration::from_millis(entry.meta.created.as_millis());
+    // A client says itself when its entry was made.
+    let created = SystemTime::from(entry.meta.created.min(LAST_DATE));
     let (facts, mut others) = (entry.meta.tags, entry.outputs);
     let value = others.iter().position(|output| output.path.as_bytes() == OUTPUT.as_bytes());
     match value.map(|at| others.remove(at).kind) {
@@ -223,12 +226,11 @@ fn found(place: &Place<'_>, entry: Entry) -> Option<Found> {
 }
 
 fn meta(place: &Place<'_>, facts: BTreeMap<String, String>) -> EntryMeta {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     EntryMeta {
         namespace: place.namespace.clone(),
         kind: place.kind(),
         name: place.name.to_owned(),
-        created: Timestamp::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
+        created: Timestamp::from(SystemTime::now()),
         writer: concat!("vitte-cache server ", env!("CARGO_PKG_VERSION")).to_owned(),
         tags: facts,
         ..EntryMeta::default()
