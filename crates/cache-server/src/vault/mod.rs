@@ -32,6 +32,8 @@ pub const MEMORY_PER_REQUEST: usize = spool::MEMORY + 2 * PIECE;
 
 /// Largest value that is kept in its entry, in bytes, so that reading it is one access.
 const INLINE: u64 = 16 << 10;
+/// What the kinds of all entries begin with, before the name of the protocol.
+const KIND: &str = "http-";
 /// The last moment that HTTP has a date for: the end of the year 9999.
 const LAST_DATE: Timestamp = Timestamp::from_millis(253_402_300_799_000);
 /// Path of the only output, in entries with a blob.
@@ -51,14 +53,14 @@ impl Place<'_> {
     }
 
     pub(crate) fn kind(&self) -> String {
-        format!("http-{}", self.protocol.name())
+        format!("{KIND}{}", self.protocol.name())
     }
 
     /// Returns whether an entry is of this place. A key that leads to somebody else's entry would be a wrong value.
     fn is_of(&self, entry: &Entry) -> bool {
         entry.meta.name == self.name
             && entry.meta.namespace == *self.namespace
-            && entry.meta.kind == self.kind()
+            && entry.meta.kind.strip_prefix(KIND) == Some(self.protocol.name())
     }
 }
 
@@ -66,14 +68,31 @@ impl Place<'_> {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) len: u64,
-    pub(crate) digest: Digest,
     pub(crate) created: SystemTime,
     /// What the client said about it.
     pub(crate) facts: BTreeMap<String, String>,
     /// What else is in its entry.
     pub(crate) others: Vec<Output>,
-    /// The value itself, if it is small.
-    inline: Option<Bytes>,
+    value: Value,
+}
+
+/// Where the content of a value is.
+#[derive(Debug)]
+enum Value {
+    /// In its entry.
+    Inline(Bytes),
+    /// In a blob.
+    Blob(Digest),
+}
+
+impl Found {
+    /// Returns the BLAKE3 of the content. That of a small value is computed each time: most who look for many of them need none.
+    pub(crate) fn digest(&self) -> Digest {
+        match &self.value {
+            Value::Inline(bytes) => Digest::blake3(bytes),
+            Value::Blob(digest) => *digest,
+        }
+    }
 }
 
 /// Stores values.
@@ -142,8 +161,9 @@ impl Vault {
         found: &Found,
         range: Option<Range<u64>>,
     ) -> Option<Body> {
-        let Some(value) = &found.inline else {
-            return self.or_miss(self.store.read(&found.digest, range).await, place);
+        let value = match &found.value {
+            Value::Inline(value) => value,
+            Value::Blob(digest) => return self.or_miss(self.store.read(digest, range).await, place),
         };
         let all = 0..value.len() as u64;
         let range = range.unwrap_or_else(|| all.clone());
@@ -215,11 +235,11 @@ fn found(place: &Place<'_>, entry: Entry) -> Option<Found> {
     let value = others.iter().position(|output| output.path.as_bytes() == OUTPUT.as_bytes());
     match value.map(|at| others.remove(at).kind) {
         None => {
-            let (len, digest) = (entry.value.len() as u64, Digest::blake3(&entry.value));
-            Some(Found { len, digest, created, facts, others, inline: Some(entry.value) })
+            let len = entry.value.len() as u64;
+            Some(Found { len, created, facts, others, value: Value::Inline(entry.value) })
         }
         Some(OutputKind::File { digest, len, .. }) => {
-            Some(Found { len, digest, created, facts, others, inline: None })
+            Some(Found { len, created, facts, others, value: Value::Blob(digest) })
         }
         Some(_) => None,
     }

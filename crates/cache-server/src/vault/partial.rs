@@ -1,7 +1,5 @@
 //! Uploads that come in parts, over several requests.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use bytes::BytesMut;
 use cache_core::{Digest, HashFunction};
@@ -9,8 +7,7 @@ use http::StatusCode;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::spool::{Expected, MEMORY, Receiving, Share, Spool, Terms, Upload, next_piece};
-use crate::Timeouts;
+use super::spool::{Expected, MEMORY, Receiving, Share, Spool, Upload, next_piece};
 use crate::reply::Refusal;
 
 /// An upload of which some bytes are there, in a file without a name. Between two parts nothing of it is in memory.
@@ -76,12 +73,10 @@ impl Spool {
         body: &mut Body,
         interrupt: &mut watch::Receiver<()>,
     ) -> Result<(), Refusal> {
-        let Terms { limit, patience } = self.terms();
-        let (start, mut received) = (Instant::now(), 0);
+        let (start, terms, mut received) = (Instant::now(), self.terms(), 0);
         loop {
-            let deadline = start + patience + Duration::from_secs(received / Timeouts::BODY_RATE);
             let piece = tokio::select! {
-                piece = next_piece(body, deadline) => piece,
+                piece = next_piece(body, terms.deadline(start, received)) => piece,
                 _ = interrupt.changed() => Err(Refusal::new(StatusCode::CONFLICT, "")),
             };
             let state = partial.state.as_mut().ok_or_else(Refusal::miss)?;
@@ -106,7 +101,7 @@ impl Spool {
                 }
             };
             if state.buffer.len() >= MEMORY || (end.is_some() && !state.buffer.is_empty()) {
-                self.keep(partial, limit).await?;
+                self.keep(partial, terms.limit).await?;
             }
             if received > 0 {
                 partial.last = Instant::now();
