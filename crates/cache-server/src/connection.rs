@@ -89,7 +89,7 @@ impl Connection {
         let tls = settings.tls.as_ref().filter(|_| matches!(stream, Stream::Tcp(_)));
         let result = match tls {
             None => {
-                let stream = Idle::new(stream, timeouts.header, timeouts.idle);
+                let stream = Idle::new(stream, timeouts.header, timeouts.idle, self.peer.answers.clone());
                 self.talk(stream, &settings.builder).await
             }
             Some(tls) => {
@@ -100,7 +100,8 @@ impl Connection {
                 let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 match shaken {
                     Ok(stream) => {
-                        let stream = Idle::new(stream, timeouts.header, timeouts.idle);
+                        let stream =
+                            Idle::new(stream, timeouts.header, timeouts.idle, self.peer.answers.clone());
                         self.talk(stream, &settings.builder).await
                     }
                     Err(error) => {
@@ -111,7 +112,7 @@ impl Connection {
             }
         };
         if let Err(error) = result {
-            tracing::debug!(peer = %self.peer.0, error, "a connection failed");
+            tracing::debug!(peer = %self.peer.address, error, "a connection failed");
         }
     }
 
@@ -124,9 +125,9 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (peer, router) = (self.peer, self.router.clone());
+        let (peer, router) = (self.peer.clone(), self.router.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(peer.clone());
             let router = router.clone();
             async move {
                 Ok::<_, Infallible>(

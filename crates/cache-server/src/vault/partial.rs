@@ -7,7 +7,8 @@ use http::StatusCode;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::spool::{Expected, MEMORY, Receiving, Share, Spool, Upload, next_piece};
+use super::spool::{Expected, MEMORY, Receiving, Share, Spool, Terms, Upload, next_piece};
+use crate::pace::Pace;
 use crate::reply::Refusal;
 
 /// An upload of which some bytes are there, in a file without a name. Between two parts nothing of it is in memory.
@@ -73,10 +74,11 @@ impl Spool {
         body: &mut Body,
         interrupt: &mut watch::Receiver<()>,
     ) -> Result<(), Refusal> {
-        let (start, terms, mut received) = (Instant::now(), self.terms(), 0);
+        let Terms { limit, patience } = self.terms();
+        let (pace, mut received) = (Pace::new(patience), 0);
         loop {
             let piece = tokio::select! {
-                piece = next_piece(body, terms.deadline(start, received)) => piece,
+                piece = next_piece(body, pace.deadline(received)) => piece,
                 _ = interrupt.changed() => Err(Refusal::new(StatusCode::CONFLICT, "")),
             };
             let state = partial.state.as_mut().ok_or_else(Refusal::miss)?;
@@ -101,7 +103,7 @@ impl Spool {
                 }
             };
             if state.buffer.len() >= MEMORY || (end.is_some() && !state.buffer.is_empty()) {
-                self.keep(partial, terms.limit).await?;
+                self.keep(partial, limit).await?;
             }
             if received > 0 {
                 partial.last = Instant::now();

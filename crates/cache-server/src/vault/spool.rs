@@ -16,8 +16,9 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
+use crate::ServerError;
+use crate::pace::Pace;
 use crate::reply::Refusal;
-use crate::{ServerError, Timeouts};
 
 /// Bytes of an upload that are in memory before it goes to a file, and then before each write.
 pub(super) const MEMORY: usize = 256 << 10;
@@ -94,13 +95,6 @@ pub(super) struct Terms {
     pub(super) patience: Duration,
 }
 
-impl Terms {
-    /// Returns until when the next bytes of a body have to be there that began at `start` and of which `received` came.
-    pub(super) fn deadline(&self, start: Instant, received: u64) -> Instant {
-        start + self.patience + Duration::from_secs(received / Timeouts::BODY_RATE)
-    }
-}
-
 /// Bytes in the spool that belong to one upload.
 #[derive(Debug)]
 pub(super) struct Share {
@@ -150,13 +144,13 @@ impl Spool {
         if expected.len.is_some_and(|len| len > expected.limit) {
             return Err(Refusal::too_large(expected.limit));
         }
-        let terms = self.terms();
+        let Terms { limit, patience } = self.terms();
         let mut state = Receiving::new(expected);
-        let start = Instant::now();
+        let pace = Pace::new(patience);
         let mut share = self.share();
         let mut received = 0;
         loop {
-            let Some(piece) = next_piece(body, terms.deadline(start, received)).await? else { break };
+            let Some(piece) = next_piece(body, pace.deadline(received)).await? else { break };
             received += piece.len() as u64;
             if received > expected.limit {
                 return Err(Refusal::too_large(expected.limit));
@@ -175,7 +169,7 @@ impl Spool {
             }
             state.buffer.extend_from_slice(&piece);
             if state.buffer.len() >= MEMORY {
-                share.grow(state.buffer.len() as u64, terms.limit)?;
+                share.grow(state.buffer.len() as u64, limit)?;
                 state = self.write(state).await?;
             }
         }
@@ -183,7 +177,7 @@ impl Spool {
             return Err(Refusal::cut_off(received));
         }
         if state.file.is_some() && !state.buffer.is_empty() {
-            share.grow(state.buffer.len() as u64, terms.limit)?;
+            share.grow(state.buffer.len() as u64, limit)?;
             state = self.write(state).await?;
         }
         state.finish(received, expected, share).map_err(|error| *error)
@@ -194,10 +188,10 @@ impl Spool {
     /// # Cancel safety
     /// Dropping the future gives up the body.
     pub(crate) async fn read(&self, body: &mut Body, limit: usize) -> Result<BytesMut, Refusal> {
-        let (start, terms) = (Instant::now(), self.terms());
+        let pace = Pace::new(self.terms().patience);
         let mut read = BytesMut::new();
         loop {
-            let deadline = terms.deadline(start, read.len() as u64);
+            let deadline = pace.deadline(read.len() as u64);
             let Some(piece) = next_piece(body, deadline).await? else { return Ok(read) };
             if read.len() + piece.len() > limit {
                 return Err(Refusal::too_large(limit as u64));
@@ -212,10 +206,10 @@ impl Spool {
     /// # Cancel safety
     /// Dropping the future stops reading.
     pub(crate) async fn discard(&self, body: &mut Body, limit: u64) -> u64 {
-        let (start, terms) = (Instant::now(), self.terms());
+        let pace = Pace::new(self.terms().patience);
         let mut received = 0;
         while received <= limit {
-            match next_piece(body, terms.deadline(start, received)).await {
+            match next_piece(body, pace.deadline(received)).await {
                 Ok(Some(piece)) => received += piece.len() as u64,
                 Ok(None) | Err(_) => break,
             }
