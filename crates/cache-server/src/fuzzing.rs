@@ -23,7 +23,7 @@ use crate::app::{App, Peer};
 use crate::conditions::{Wanted, wanted};
 use crate::connection::Connection;
 use crate::idle::Idle;
-pub use crate::protocol::fuzzing::{hashes, message, team};
+pub use crate::protocol::fuzzing::{frame, hashes, message, question, team};
 use crate::rights::Throttle;
 use crate::settings::Settings;
 use crate::target::Target;
