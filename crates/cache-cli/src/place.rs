@@ -17,13 +17,19 @@ use crate::settings::Id;
 
 /// Opens the cache for a verb, which cannot do its work without.
 pub(crate) fn open(config: &Config) -> Result<FsStore> {
+    open_as(config, |options| options)
+}
+
+/// As [`open`], with options that are `changed`.
+pub(crate) fn open_as(config: &Config, changed: impl FnOnce(Options) -> Options) -> Result<FsStore> {
     let dir = config.dir().map_err(Failure::failed)?;
     let read_only = is_write_protected(&dir);
     let observers = recorder(config).unwrap_or_else(|warning| {
         output::warn(&warning);
         Observers::default()
     });
-    Ok(FsStore::open(&dir, Options { read_only, observers, ..options(config, &dir) })?)
+    let options = changed(Options { read_only, observers, ..options(config, &dir) });
+    Ok(FsStore::open(&dir, options)?)
 }
 
 /// Returns who records the accesses, if the settings want that.

@@ -55,6 +55,10 @@ pub struct Options {
     /// `clock`. Segments keep their limit first: what was used stays longer there, and a [lease](crate::FsStore::lease) is what
     /// keeps it for certain.
     pub protect: Duration,
+    /// With [`Layout::Segments`], how long a blob above 256 KiB that was read and found right is taken for right without being
+    /// read again, as long as nothing has changed its file. Nothing, unless a server says otherwise that many ask for the same
+    /// blob at a time.
+    pub proof: Duration,
 }
 
 impl Default for Options {
@@ -68,6 +72,7 @@ impl Default for Options {
             layout: Layout::Auto,
             durability: Durability::Relaxed,
             protect: DEFAULT_PROTECT,
+            proof: Duration::ZERO,
         }
     }
 }

@@ -30,7 +30,7 @@ impl Lookup {
     }
 }
 
-/// A blob whose content was just verified.
+/// A blob whose content was just verified, or within [`Options::proof`](crate::Options::proof).
 #[derive(Debug)]
 pub struct Blob {
     /// Its length in bytes.

@@ -166,7 +166,8 @@ impl FsStore {
         engine!(self, it => it.read_blob(digest, limit))
     }
 
-    /// Returns a blob as an open file after all of it was read and found right: to be cloned, copied or sent.
+    /// Returns a blob as an open file after all of it was read and found right, now or within [`Options::proof`]: to be cloned,
+    /// copied or sent.
     ///
     /// # Errors
     /// If it cannot be read.

@@ -128,7 +128,7 @@ mod tests {
         let settings = app.settings();
         let serving = async {
             let stream = Idle::new(server, timeouts.header, timeouts.idle, answers);
-            let _ = connection.talk(stream, &settings.builder).await;
+            let _ = connection.talk(stream, &settings.builder, None).await;
         };
         let talking = async {
             let put = format!("PUT /kv/x HTTP/1.1\r\nHost: c\r\nContent-Length: {LEN}\r\n\r\n");

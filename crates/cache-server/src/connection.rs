@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::body::Body;
-use http::Request;
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -24,6 +24,7 @@ use crate::app::{App, Peer};
 use crate::counters::add;
 use crate::idle::Idle;
 use crate::listen::Stream;
+use crate::sendfile::{Direct, Hope, Lane};
 use crate::slots::Slot;
 
 /// Bytes of a connection's buffer for what comes in; its header must fit.
@@ -89,8 +90,10 @@ impl Connection {
         let tls = settings.tls.as_ref().filter(|_| matches!(stream, Stream::Tcp(_)));
         let result = match tls {
             None => {
+                let stream = Direct::new(stream);
+                let lane = stream.lane();
                 let stream = Idle::new(stream, timeouts.header, timeouts.idle, self.peer.answers.clone());
-                self.talk(stream, &settings.builder).await
+                self.talk(stream, &settings.builder, Some(lane)).await
             }
             Some(tls) => {
                 let shaken = tokio::select! {
@@ -102,7 +105,7 @@ impl Connection {
                     Ok(stream) => {
                         let stream =
                             Idle::new(stream, timeouts.header, timeouts.idle, self.peer.answers.clone());
-                        self.talk(stream, &settings.builder).await
+                        self.talk(stream, &settings.builder, None).await
                     }
                     Err(error) => {
                         add(&app.totals.handshakes_failed, 1);
@@ -116,11 +119,13 @@ impl Connection {
         }
     }
 
-    /// Speaks HTTP until the connection ends, or until the server stops and its requests are done.
+    /// Speaks HTTP until the connection ends, or until the server stops and its requests are done. Files are sent through the
+    /// `lane` where there is one.
     pub(crate) async fn talk<S>(
         &mut self,
         stream: S,
         builder: &Builder<TokioExecutor>,
+        lane: Option<Arc<Lane>>,
     ) -> Result<(), Box<dyn Error + Send + Sync>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -129,10 +134,15 @@ impl Connection {
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
             let router = router.clone();
+            // HTTP/2 has frames of its own.
+            let lane = lane.clone().filter(|_| request.version() < Version::HTTP_2);
             async move {
-                Ok::<_, Infallible>(
-                    router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
-                )
+                let response =
+                    router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {});
+                if let Some(lane) = lane {
+                    Hope::fulfil(&response, &lane);
+                }
+                Ok::<_, Infallible>(response)
             }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);

@@ -121,7 +121,7 @@ pub async fn connection(store: Arc<dyn Store>, bytes: &[u8]) -> Vec<u8> {
     let serving = async {
         let stream = Idle::new(server, timeouts.header, timeouts.idle, Answers::default());
         // That it fails is what most of what comes from a fuzzer deserves.
-        let _ = connection.talk(stream, &settings.builder).await;
+        let _ = connection.talk(stream, &settings.builder, None).await;
     };
     let sending = async {
         // It may be closed before everything is sent.

@@ -57,6 +57,7 @@ mod protocol;
 mod record;
 mod reply;
 mod rights;
+mod sendfile;
 mod server;
 mod settings;
 mod slots;

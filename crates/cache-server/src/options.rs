@@ -127,7 +127,7 @@ pub struct Timeouts {
     pub header: Duration,
     /// Without a single byte in either direction.
     pub idle: Duration,
-    /// For a request's body, and for each piece of 128 KiB of an answer's, beyond the time it takes at
+    /// For a request's body, and for each piece of an answer's, of 256 KiB at most, beyond the time it takes at
     /// [`Timeouts::BODY_RATE`]. Of an answer, what the systems on both sides hold counts as read.
     pub body: Duration,
     /// For a request to get its turn while as many as allowed are running.

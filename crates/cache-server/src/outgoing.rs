@@ -11,6 +11,8 @@ use futures_core::Stream;
 use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
 
+use crate::sendfile::{Hope, STRETCH};
+
 /// Bytes that are read from a file at a time. More does not stay in the processor's cache until it is sent, and each request
 /// under way holds up to two pieces: one that is being sent, and the next.
 pub(crate) const PIECE: usize = 128 << 10;
@@ -20,14 +22,17 @@ pub(crate) struct Outgoing {
     source: Source,
     left: u64,
     spare: Arc<Spare>,
+    /// Through which the files themselves may be sent.
+    hope: Option<Hope>,
 }
 
 enum Source {
     Bytes(Bytes),
     Stream(Pin<Box<dyn Stream<Item = cache_core::Result<Bytes>> + Send>>),
     /// A file, and where the next piece is in it.
-    File(File, u64),
-    Reading(JoinHandle<io::Result<(File, u64, Vec<u8>)>>),
+    File(Arc<File>, u64),
+    /// A piece that is waited for, and the file.
+    Reading(JoinHandle<io::Result<Vec<u8>>>, Arc<File>, u64),
     End,
 }
 
@@ -66,13 +71,22 @@ impl Outgoing {
         let source = match content {
             cache_core::Body::Bytes(bytes) => Source::Bytes(bytes),
             cache_core::Body::File { mut file, .. } => match file.stream_position() {
-                Ok(at) => Source::File(file, at),
+                Ok(at) => Source::File(Arc::new(file), at),
                 // What has no position is no file that a store keeps.
                 Err(_) => Source::End,
             },
             cache_core::Body::Stream(stream) => Source::Stream(stream),
         };
-        Self { source, left: len, spare: Arc::default() }
+        Self { source, left: len, spare: Arc::default(), hope: None }
+    }
+
+    /// Returns the same body, and what `response` has to carry so that a file can be sent without being read.
+    pub(crate) fn hoping(mut self) -> (Self, Option<Hope>) {
+        if matches!(self.source, Source::File(..)) {
+            self.hope = Some(Hope::new(self.left));
+        }
+        let hope = self.hope.clone();
+        (self, hope)
     }
 
     fn fail(&mut self, error: io::Error) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
@@ -85,8 +99,23 @@ impl Outgoing {
         Bytes::from_owner(Piece { bytes, home: Arc::clone(&self.spare) })
     }
 
+    /// Returns what stands for the next stretch of a file, if that can be sent as it is, and without waiting for a disk.
+    fn stretch(&self, file: &Arc<File>, at: u64) -> Option<Bytes> {
+        let lane = self.hope.as_ref()?.lane()?;
+        let len = usize::try_from(self.left).unwrap_or(STRETCH).min(STRETCH);
+        let mut byte = [0];
+        // What lies between its ends was read with them.
+        for at in [at, at + len as u64 - 1] {
+            read_now(file, at, &mut byte)?;
+        }
+        lane.stretch(file, at, len)
+    }
+
     /// Reads the next piece of a file: here and now if the system has it in memory, else where waiting hinders nobody.
-    fn read(&self, file: File, at: u64) -> (Source, Option<Bytes>) {
+    fn read(&self, file: Arc<File>, at: u64) -> (Source, Option<Bytes>) {
+        if let Some(stretch) = self.stretch(&file, at) {
+            return (Source::File(file, at + stretch.len() as u64), Some(stretch));
+        }
         let len = usize::try_from(self.left).unwrap_or(PIECE).min(PIECE);
         let mut bytes = self.spare.take();
         bytes.resize(len, 0);
@@ -94,15 +123,16 @@ impl Outgoing {
             bytes.truncate(there);
             return (Source::File(file, at + there as u64), Some(self.piece(bytes)));
         }
-        (Source::Reading(tokio::task::spawn_blocking(move || read(file, at, bytes))), None)
+        let from = Arc::clone(&file);
+        let task = tokio::task::spawn_blocking(move || read(&from, at, bytes));
+        (Source::Reading(task, file, at), None)
     }
 }
 
-fn read(mut file: File, at: u64, mut bytes: Vec<u8>) -> io::Result<(File, u64, Vec<u8>)> {
+fn read(mut file: &File, at: u64, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     file.seek(SeekFrom::Start(at))?;
     file.read_exact(&mut bytes)?;
-    let end = at + bytes.len() as u64;
-    Ok((file, end, bytes))
+    Ok(bytes)
 }
 
 /// Reads what is in the page cache at `at`, and returns how much that is; nothing if one has to wait for it, or it cannot be
@@ -153,10 +183,10 @@ impl http_body::Body for Outgoing {
                         None => continue,
                     }
                 }
-                Source::Reading(task) => {
+                Source::Reading(task, file, at) => {
                     match ready!(Pin::new(task).poll(cx)).map_err(io::Error::other).flatten() {
-                        Ok((file, at, bytes)) => {
-                            this.source = Source::File(file, at);
+                        Ok(bytes) => {
+                            this.source = Source::File(Arc::clone(file), *at + bytes.len() as u64);
                             Some(this.piece(bytes))
                         }
                         Err(error) => return this.fail(error),
@@ -217,9 +247,13 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"before").unwrap();
         file.write_all(&content).unwrap();
-        let waiting = tokio::task::spawn_blocking(move || read(file, 6, vec![0; PIECE]));
-        let body =
-            Outgoing { source: Source::Reading(waiting), left: content.len() as u64, spare: Arc::default() };
+        let file = Arc::new(file);
+        let from = Arc::clone(&file);
+        let waiting = tokio::task::spawn_blocking(move || read(&from, 6, vec![0; PIECE]));
+        let body = Outgoing {
+            source: Source::Reading(waiting, file, 6),
+            ..Outgoing::new(cache_core::Body::Bytes(Bytes::new()), content.len() as u64)
+        };
         assert_eq!(body.collect().await.unwrap().to_bytes(), content);
     }
 }

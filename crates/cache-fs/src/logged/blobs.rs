@@ -56,7 +56,7 @@ impl Logged {
 
     /// Returns a blob after all of it was read and found right.
     pub(crate) fn open_blob(&self, digest: &Digest) -> Result<Option<Blob>> {
-        Ok(match self.find_blob(digest, u64::MAX, Depth::Whole)? {
+        Ok(match self.find_blob(digest, u64::MAX, Depth::Open)? {
             None | Some((Payload::Unread, ..)) => None,
             Some((Payload::Bytes(range), len, buffer)) => {
                 let content = Content::Bytes(Bytes::from(buffer).slice(range));

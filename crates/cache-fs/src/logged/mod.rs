@@ -43,6 +43,7 @@ impl Logged {
             free_space_floor: place.policy.free_space_floor,
             read_only: options.read_only,
             durability: options.durability,
+            proof: options.proof,
             clock: Arc::clone(&options.clock),
             ..Settings::default()
         };

@@ -17,6 +17,7 @@ mod orders;
 mod pins;
 #[cfg(test)]
 mod power_cut;
+mod proofs;
 mod raw;
 mod read;
 mod rebuild;
@@ -45,6 +46,7 @@ use crate::options::Durability;
 use control::{Constant, Control, LogState, State};
 use files::SegmentFiles;
 use index::{Index, Plan};
+use proofs::Proofs;
 use record::Class;
 use space::Lease;
 use table::Access;
@@ -98,6 +100,8 @@ pub(crate) struct Settings {
     pub(crate) map_index: bool,
     pub(crate) read_only: bool,
     pub(crate) durability: Durability,
+    /// How long a large payload that proved to be right is not read again.
+    pub(crate) proof: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -111,6 +115,7 @@ impl Default for Settings {
             map_index: true,
             read_only: false,
             durability: Durability::Relaxed,
+            proof: Duration::ZERO,
             clock: Arc::new(SystemClock),
         }
     }
@@ -127,6 +132,7 @@ pub(crate) struct Log {
     leases: [Mutex<Lease>; 2],
     evictor: Mutex<Evictor>,
     tally: Tally,
+    proofs: Proofs,
     /// The oldest segments of the logs, as far as this process knows.
     oldest: [AtomicU64; 2],
     /// Whether the index may lack what an index that was deleted leads to.
@@ -170,14 +176,15 @@ impl Log {
         Ok(Some(Self {
             files: SegmentFiles::new(root.join("log"), writable),
             root: root.to_owned(),
-            settings,
             control,
             index,
             leases: Class::ALL.map(|_| Mutex::default()),
             evictor: Mutex::default(),
             tally: Tally::default(),
+            proofs: Proofs::new(settings.proof),
             oldest: oldest.map(AtomicU64::new),
             deleted_index: AtomicBool::new(writable && rebuild::is_deleted(root)),
+            settings,
         }))
     }
 

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
 
 use cache_core::{Fingerprint, Fingerprinter, crc32c};
 
 use super::index::{Found, Spot};
+use super::proofs::Stamp;
 use super::record::{Class, HEADER, Header, Kind, Place, Position, State};
 use super::tally::Tally;
 use super::{Log, MAX_INLINE, sys};
@@ -67,6 +69,8 @@ pub(crate) enum Depth {
     Meta,
     /// All of it; a large payload as an open file.
     Whole,
+    /// As [`Whole`](Self::Whole), but a file that proved to be right a moment ago is not read again.
+    Open,
     /// All of it, a large payload too, into the buffer.
     Bytes,
     /// As [`Bytes`](Self::Bytes), but nothing of a payload that takes long to read.
@@ -240,16 +244,15 @@ impl Log {
         let payload = match (depth, header.place) {
             (Depth::Quick, _) if header.payload_len > MAX_INLINE => Some(Payload::Unread),
             (Depth::Header | Depth::Meta, _) => Some(Payload::Unread),
-            (Depth::Whole | Depth::Bytes | Depth::Quick, Place::Inline) => {
+            (_, Place::Inline) => {
                 let range = meta.end..meta.end + header.payload_len as usize;
                 let right = Fingerprint::of(&buffer[range.clone()]) == header.fingerprint;
                 right.then_some(Payload::Bytes(range))
             }
-            (Depth::Whole, Place::File) => self.open_large(&header)?,
+            (Depth::Whole, Place::File) => self.open_large(&header, false)?,
+            (Depth::Open, Place::File) => self.open_large(&header, true)?,
             (Depth::Bytes | Depth::Quick, Place::File) => self.read_large(&header, meta.end, buffer)?,
-            (Depth::Whole | Depth::Bytes | Depth::Quick, Place::Alias(target)) => {
-                self.follow(&header, target, meta.end, buffer)?
-            }
+            (_, Place::Alias(target)) => self.follow(&header, target, meta.end, buffer)?,
         };
         Ok(payload.map_or(Seen::Damaged, |payload| Seen::Right(Record { header, meta, payload })))
     }
@@ -280,10 +283,13 @@ impl Log {
         dir.join(format!("{:010x}", position.byte % self.segment()))
     }
 
-    /// Opens the file of a large payload after all of it was read and found right.
-    fn open_large(&self, header: &Header) -> io::Result<Option<Payload>> {
+    /// Opens the file of a large payload after all of it was read and found right, now or, if that is `enough`, a moment ago.
+    fn open_large(&self, header: &Header, enough: bool) -> io::Result<Option<Payload>> {
         let path = self.large_path(header);
-        let Some(file) = open_of_len(&path, header.payload_len)? else { return Ok(None) };
+        let Some((file, stamp)) = open_of_len(&path, header.payload_len)? else { return Ok(None) };
+        if enough && self.proofs.hold(stamp, &header.fingerprint, Instant::now()) {
+            return Ok(Some(Payload::File(file, path)));
+        }
         let mut piece = vec![0; PIECE.min(header.payload_len as usize)];
         let (mut fingerprint, mut at) = (Fingerprinter::new(), 0);
         while at < header.payload_len {
@@ -294,13 +300,17 @@ impl Log {
             fingerprint.update(&piece[..read]);
             at += read as u64;
         }
-        Ok((fingerprint.finish() == header.fingerprint).then_some(Payload::File(file, path)))
+        if fingerprint.finish() != header.fingerprint {
+            return Ok(None);
+        }
+        self.proofs.remember(stamp, header.fingerprint, (Instant::now(), SystemTime::now()));
+        Ok(Some(Payload::File(file, path)))
     }
 
     /// Reads a large payload into `buffer` from `from` on.
     fn read_large(&self, header: &Header, from: usize, buffer: &mut Vec<u8>) -> io::Result<Option<Payload>> {
         let path = self.large_path(header);
-        let Some(file) = open_of_len(&path, header.payload_len)? else { return Ok(None) };
+        let Some((file, _)) = open_of_len(&path, header.payload_len)? else { return Ok(None) };
         let len = usize::try_from(header.payload_len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let read = sys::read_into(&file, buffer, from, len, 0)?;
         let range = from..from + len;
@@ -367,8 +377,9 @@ impl Log {
     }
 }
 
-/// Opens a file; nothing if it is not there, or does not have this length.
-fn open_of_len(path: &Path, len: u64) -> io::Result<Option<File>> {
+/// Opens a file, and says how it is; nothing if it is not there, or does not have this length.
+fn open_of_len(path: &Path, len: u64) -> io::Result<Option<(File, Stamp)>> {
     let Some(file) = sys::open_if_there(path, false)? else { return Ok(None) };
-    Ok((file.metadata()?.len() == len).then_some(file))
+    let meta = file.metadata()?;
+    Ok((meta.len() == len).then(|| (file, Stamp::of(&meta))))
 }

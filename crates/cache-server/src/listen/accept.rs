@@ -1,11 +1,20 @@
 //! Several listeners as one.
 
+use std::fs::File;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::FileExt;
 use std::pin::Pin;
+#[cfg(target_os = "linux")]
+use std::task::ready;
 use std::task::{Context, Poll};
 
+#[cfg(target_os = "linux")]
+use rustix::{fs::sendfile, io::Errno};
+#[cfg(target_os = "linux")]
+use tokio::io::Interest;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -15,6 +24,13 @@ use super::Listen;
 #[cfg(unix)]
 use super::socket_file::SocketFile;
 use crate::ServerError;
+
+/// What the system says where it cannot send from such a file.
+#[cfg(target_os = "linux")]
+const CANNOT: [Option<Errno>; 3] = [Some(Errno::INVAL), Some(Errno::NOSYS), Some(Errno::OPNOTSUPP)];
+/// Bytes that are copied at a time there.
+#[cfg(target_os = "linux")]
+const COPIED: usize = 64 << 10;
 
 /// All that a server listens on.
 #[derive(Debug)]
@@ -120,6 +136,51 @@ impl Stream {
             #[cfg(unix)]
             Self::Unix(_) => Ok(None),
         }
+    }
+
+    /// Lets the system send up to `len` bytes of `file` from `at` on, and returns how many it took.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &File,
+        at: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(match self {
+                Self::Tcp(it) => it.poll_write_ready(cx),
+                Self::Unix(it) => it.poll_write_ready(cx),
+            })?;
+            let from = &mut { at };
+            let sent = match self {
+                Self::Tcp(it) => it.try_io(Interest::WRITABLE, || Ok(sendfile(&*it, file, Some(from), len)?)),
+                Self::Unix(it) => {
+                    it.try_io(Interest::WRITABLE, || Ok(sendfile(&*it, file, Some(from), len)?))
+                }
+            };
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Err(error) if CANNOT.contains(&Errno::from_io_error(&error)) => break,
+                other => return Poll::Ready(other),
+            }
+        }
+        let mut bytes = vec![0; len.min(COPIED)];
+        file.read_exact_at(&mut bytes, at)?;
+        Pin::new(self).poll_write(cx, &bytes)
+    }
+
+    /// Lets the system send up to `len` bytes of `file` from `at` on, and returns how many it took.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn poll_send_file(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &File,
+        _: u64,
+        _: usize,
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
     /// Sends what can be sent without waiting, or nothing.

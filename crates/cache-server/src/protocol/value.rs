@@ -101,7 +101,11 @@ pub(super) async fn give(call: &Call<'_>, name: &str, found: &Found) -> Result<R
     if call.parts.method != Method::HEAD {
         let content = call.app.vault.open(&call.place(name), found, range).await;
         let content = content.ok_or_else(|| miss(call))?;
-        *response.body_mut() = Body::new(Outgoing::new(content, len));
+        let (body, hope) = Outgoing::new(content, len).hoping();
+        *response.body_mut() = Body::new(body);
+        if let Some(hope) = hope {
+            response.extensions_mut().insert(hope);
+        }
         add(&counters.bytes_read, len);
     }
     add(&counters.hits, 1);

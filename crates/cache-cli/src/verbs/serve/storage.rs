@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache_coordinator::{Cleaner, CleanerSettings, Coordinator, PromotionLimits, Tier};
 use cache_core::{Collected, Policy, Store};
-use cache_fs::Layout;
+use cache_fs::{Layout, Options};
 use cache_http_client::{Backend, HttpOptions, HttpStore, Token};
 use cache_memory::MemoryStore;
 use cache_run::human;
@@ -21,6 +22,9 @@ use crate::settings::{Id, Value};
 const MEMORY: u64 = 64_000_000;
 /// Part of the memory for small items that copies which are on their way there may take besides.
 const PROMOTED: u64 = 4;
+/// How long a large value that was read and found right is sent to others without being read again: less than a slow download
+/// of it takes, which is read once as well.
+const PROOF: Duration = Duration::from_mins(1);
 /// Name of the directory for uploads under way, in that of the cache.
 const SPOOL: &str = "spool";
 /// Name of the directory for what is to be sent to the server behind this one.
@@ -43,7 +47,7 @@ pub(super) struct Storage {
 impl Storage {
     /// Opens the cache that the settings name, whatever its size at once.
     pub(super) fn open(config: &Config) -> Result<Self> {
-        let disk = place::open(config)?;
+        let disk = place::open_as(config, |options| Options { proof: PROOF, ..options })?;
         let memory = match config.given(Id::ServerMemory) {
             None => Some(MEMORY),
             Some(Value::Number(bytes)) => Some(*bytes),
