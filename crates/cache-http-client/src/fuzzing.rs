@@ -1,9 +1,43 @@
 //! What the fuzz targets call.
-#![allow(clippy::missing_panics_doc, reason = "a panic is what they look for")]
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "a panic is what they look for, or a system that cannot run them"
+)]
 
-use crate::Token;
+use std::sync::LazyLock;
+
+use bytes::{Bytes, BytesMut};
+
 use crate::download::content_range;
 use crate::failure::{Again, again_after};
+use crate::native::{Frame, LEN, MAX_BATCHED, next_frame};
+use crate::server::Server;
+use crate::{HttpOptions, Token};
+
+/// What a batch says of one thing: nothing, its content, or that it has to be asked for alone.
+pub type Batched = Option<Result<Bytes, ()>>;
+
+/// Takes bytes, which come in pieces of `size`, for a batch, and returns what it says of each thing before it ends or is garbage.
+pub fn batch(bytes: &[u8], size: usize) -> Vec<Batched> {
+    static SERVER: LazyLock<Server> = LazyLock::new(|| Server::new(HttpOptions::new("http://a")).unwrap());
+    let (mut buffer, mut found) = (BytesMut::new(), Vec::new());
+    for piece in bytes.chunks(size.max(1)) {
+        buffer.extend_from_slice(piece);
+        loop {
+            found.push(match next_frame(&mut buffer, &SERVER) {
+                Ok(Some(Frame::Absent)) => None,
+                Ok(Some(Frame::Here(content))) => Some(Ok(content)),
+                Ok(Some(Frame::Large)) => Some(Err(())),
+                Ok(None) => break,
+                Err(_) => return found,
+            });
+        }
+        // What waits for more is no more than one thing.
+        assert!(buffer.len() <= 1 + LEN + MAX_BATCHED);
+    }
+    found
+}
 
 /// Takes a text for a header of an answer.
 pub fn header(text: &str) {

@@ -12,7 +12,7 @@ use crate::app::{App, Call};
 use crate::counters::add;
 use crate::protocol::value;
 use crate::reply::{Refusal, empty};
-use crate::vault::{Found, Place, Upload};
+use crate::vault::{Place, Upload};
 
 /// Blobs that are looked for at a time: together, what is kept in their entries fits into one piece of a download.
 const AT_A_TIME: usize = 16;
@@ -89,8 +89,7 @@ pub(super) async fn find(app: &App, namespace: &Namespace, digests: &[Digest]) -
         let names: Vec<String> = some.iter().map(name).collect();
         let place = |name| Place { namespace, protocol: Protocol::Native, name };
         let places: Vec<Place<'_>> = names.iter().map(|name| place(name)).collect();
-        let found = app.vault.find_many(&places).await;
-        all.extend(found.iter().map(|found| found.as_ref().map(|Found { len, .. }| *len)));
+        all.extend(app.vault.lengths(&places).await);
     }
     all
 }
