@@ -46,6 +46,7 @@ pub(crate) enum Id {
     RemoteTimeout,
     RemoteRetryCount,
     RemoteCompression,
+    RemoteCa,
     RemoteUploadWait,
     ServerPort,
     ServerListen,

@@ -14,6 +14,7 @@
 mod body;
 mod checksum;
 mod clock;
+pub mod coding;
 mod dependencies;
 mod digest;
 mod entry;

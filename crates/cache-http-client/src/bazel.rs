@@ -18,19 +18,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cache_core::coding::Coding;
 use cache_core::{
-    Body, Capabilities, Clock, Digest, Entry, Error, HashFunction, Hasher, Key, ListFilter, Page, PutMode,
-    PutOutcome, Result, SystemClock,
+    Body, Capabilities, Digest, Entry, Error, HashFunction, Hasher, Key, ListFilter, Page, PutMode,
+    PutOutcome, Result,
 };
-use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use prost::Message;
 use reqwest::Method;
 use tokio::sync::oneshot;
 
-use crate::download::Download;
+use crate::download::{Blob, Download};
 use crate::server::{Question, Server};
 use crate::upload;
-use crate::wire::{BATCH, Wire, capabilities, opened};
+use crate::wire::{Wire, capabilities, each, is_current, opened};
 
 /// What the name of a blob's address is the SHA-256 of, before the digest. Never changed: what is stored is found by it.
 const ADDRESS: &str = "vitte-cache blob v1 ";
@@ -141,13 +141,11 @@ impl Bazel {
     /// Returns where each blob of `entry` is, or the first that is not there in its length.
     async fn find_all(&self, entry: &Entry) -> Result<Result<BTreeMap<Digest, Address>, Digest>> {
         let blobs: Vec<(Digest, u64)> = entry.blobs().map(|(digest, len)| (*digest, len)).collect();
-        let questions = blobs.into_iter().map(|(digest, len)| async move {
+        let found = each(blobs, |(digest, len)| async move {
             let found = self.find(&digest).await?.filter(|address| address.len == len);
-            Ok::<_, Error>(found.map(|address| (digest, address)).ok_or(digest))
+            Ok(found.map(|address| (digest, address)).ok_or(digest))
         });
-        let found: Vec<Result<(Digest, Address), Digest>> =
-            iter(questions).buffered(BATCH).try_collect().await?;
-        Ok(found.into_iter().collect())
+        Ok(found.await?.into_iter().collect())
     }
 
     /// Makes `digest` lead to a content that is there.
@@ -183,12 +181,6 @@ impl Wire for Bazel {
         Ok(self.find_all(&entry).await?.is_ok().then_some(entry))
     }
 
-    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>> {
-        let keys = keys.to_vec();
-        let questions = keys.into_iter().map(|key| async move { self.get(&key).await });
-        iter(questions).buffered(BATCH).try_collect().await
-    }
-
     /// What is missing is found when the entry is put.
     async fn ensure_complete(&self, _: &Entry) -> Result<()> {
         Ok(())
@@ -200,9 +192,7 @@ impl Wire for Bazel {
         }
         let mut result = ActionResult { stdout_raw: envelope, ..ActionResult::default() };
         // One that is over is stored as well, and needs none.
-        if let Some(entry) =
-            opened(key, &result.stdout_raw).filter(|it| !it.meta.is_expired(SystemClock.now()))
-        {
+        if let Some(entry) = opened(key, &result.stdout_raw).filter(is_current) {
             let found = self.find_all(&entry).await?.map_err(|digest| Error::Incomplete { digest })?;
             result.output_files = found.iter().map(|(digest, address)| file(digest, *address)).collect();
         }
@@ -224,18 +214,22 @@ impl Wire for Bazel {
     }
 
     async fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>> {
-        let digests = digests.to_vec();
-        let questions = digests.into_iter().map(|digest| async move {
-            Ok::<_, Error>(self.find(&digest).await?.is_none().then_some(digest))
+        let missing = each(digests.to_vec(), |digest| async move {
+            Ok(self.find(&digest).await?.is_none().then_some(digest))
         });
-        let missing: Vec<Option<Digest>> = iter(questions).buffered(BATCH).try_collect().await?;
-        Ok(missing.into_iter().flatten().collect())
+        Ok(missing.await?.into_iter().flatten().collect())
     }
 
     async fn read(&self, digest: &Digest, wanted: Range<u64>, partial: bool) -> Result<Option<Download>> {
         let Some(address) = self.address(digest).await? else { return Ok(None) };
         // The proof is the digest that was asked for, whatever the server says where the content is.
-        Download::begin(&self.server, content_path(&address.sha256), digest, wanted, partial).await
+        let blob = Blob {
+            digest: *digest,
+            path: content_path(&address.sha256),
+            len: Some(address.len),
+            coding: self.server.coding.filter(|coding| *coding == Coding::Zstd),
+        };
+        Download::begin(&self.server, blob, wanted, partial).await
     }
 
     async fn write(&self, digest: &Digest, content: Bytes) -> Result<()> {
@@ -260,7 +254,7 @@ impl Wire for Bazel {
             // Somebody else has sent it; what comes here has to be right as well.
             upload::prove(&digest, len, body).await?;
         } else {
-            let answer = upload::stream(&self.server, &path, sha256, len, body, gone).await?;
+            let answer = upload::stream(&self.server, &path, sha256, len, body, None, gone).await?;
             self.server.stored(&answer)?;
         }
         self.point(&digest, Address { sha256, len }).await

@@ -91,4 +91,14 @@ mod tests {
         assert!((0..100).all(|_| wait(0) <= FIRST_WAIT));
         assert!([5, 31, u32::MAX].into_iter().all(|made| wait(made) <= LONGEST_WAIT));
     }
+
+    #[test]
+    fn waits_are_anywhere_up_to_their_bound() {
+        let waits: Vec<Duration> = (0..500).map(|_| wait(2)).collect();
+        let bound = FIRST_WAIT * 4;
+        for quarter in 0..4 {
+            let part = bound * quarter / 4..bound * (quarter + 1) / 4;
+            assert!(waits.iter().any(|wait| part.contains(wait)), "none in {part:?}");
+        }
+    }
 }

@@ -5,21 +5,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cache_core::coding::{Coding, Decoder};
 use cache_core::{Body, Digest, Error, Hasher, Result};
 use futures_util::stream::try_unfold;
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE};
 use reqwest::{Method, StatusCode};
 use tokio::time::{Instant, timeout};
 
+use crate::coded::MAX_WINDOW;
 use crate::failure::Failure;
-use crate::options::HttpOptions;
 use crate::server::{Answer, Question, Server};
+
+/// What is downloaded.
+pub(crate) struct Blob {
+    pub(crate) digest: Digest,
+    pub(crate) path: String,
+    /// Its length, if that is known and the server may not say it.
+    pub(crate) len: Option<u64>,
+    /// How the server may code all of it.
+    pub(crate) coding: Option<Coding>,
+}
 
 /// The content of a blob that arrives, from a position to a position.
 pub(crate) struct Download {
     server: Arc<Server>,
     path: String,
     answer: Answer,
+    /// What makes it out of the answer, if that is coded.
+    decoder: Option<Decoder>,
     /// What came at the position together with bytes before it.
     surplus: Bytes,
     /// A strong validator: what has it is byte for byte the same.
@@ -47,21 +60,23 @@ struct Extent {
 }
 
 impl Download {
-    /// Returns the download of the `wanted` part of the blob `digest` at `path`, or nothing if it is not there. Unless
-    /// `partial`, all of the blob is fetched and verified.
+    /// Returns the download of the `wanted` part of `blob`, or nothing if it is not there. Unless `partial`, all of the blob is
+    /// fetched and verified.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
     pub(crate) async fn begin(
         server: &Arc<Server>,
-        path: String,
-        digest: &Digest,
+        blob: Blob,
         wanted: Range<u64>,
         partial: bool,
     ) -> Result<Option<Self>> {
+        let Blob { digest, path, len, coding } = blob;
         let mut question = Question::new(Method::GET, &path);
         if partial {
             question.headers = range(wanted.start, Some(wanted.end));
+        } else if let Some(coding) = coding {
+            question.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding.name()));
         }
         let answer = server.ask(&question).await?;
         if answer.is_absence() {
@@ -71,7 +86,8 @@ impl Download {
         let extent = if is_beyond {
             Extent { start: wanted.start, end: Some(wanted.start) }
         } else {
-            extent(&answer).ok_or_else(|| server.refused(&answer.response, "GET", 0).error)?
+            let found = extent(&answer).ok_or_else(|| server.refused(&answer.response, "GET", 0).error)?;
+            Extent { end: found.end.or(len.filter(|_| answer.coding.is_some())), ..found }
         };
         if extent.start > wanted.start || (!partial && extent.start != 0) {
             return Err(server.unavailable("it sends another range than the one it was asked for"));
@@ -80,18 +96,25 @@ impl Download {
         if let Some(size) = extent.end.filter(|end| *end > limit) {
             return Err(Error::TooLarge { what: format!("the blob {digest}"), size, limit });
         }
-        let etag = answer.response.headers().get(ETAG);
+        // What comes coded goes on as it is, and is another representation then.
+        let etag = answer.response.headers().get(ETAG).filter(|_| answer.coding.is_none());
         let etag = etag.filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
+        let decoder = answer.coding.map(|coding| Decoder::new(coding, MAX_WINDOW)).transpose();
+        let decoder = decoder.map_err(|error| Error::Io {
+            what: "there is no memory to decompress a blob".to_owned(),
+            source: error,
+        })?;
         Ok(Some(Self {
             server: Arc::clone(server),
             path,
             answer,
+            decoder,
             surplus: Bytes::new(),
             etag,
             at: extent.start,
             end: extent.end,
             wanted,
-            proof: (!partial).then(|| (*digest, Hasher::new(digest.function()))),
+            proof: (!partial).then(|| (digest, Hasher::new(digest.function()))),
             held: None,
             waited: Duration::ZERO,
             arrived: 0,
@@ -180,14 +203,41 @@ impl Download {
 
     /// Returns how long the server may still be waited for: bytes that came have bought time.
     fn patience(&self) -> Duration {
-        let bought = Duration::from_secs(self.arrived / HttpOptions::MIN_RATE);
-        (self.server.options.timeout + bought).saturating_sub(self.waited)
+        self.server.options.patience(self.arrived).saturating_sub(self.waited)
     }
 
+    /// Returns the next bytes of the answer, as they are when they are not coded; none if more has to come first.
     async fn receive(&mut self) -> Result<Option<Bytes>, Failure> {
         if !self.surplus.is_empty() {
             return Ok(Some(std::mem::take(&mut self.surplus)));
         }
+        if let Some(piece) = self.decoded()? {
+            return Ok(Some(piece));
+        }
+        let piece = self.receive_coded().await?;
+        let Some(decoder) = &mut self.decoder else { return Ok(piece) };
+        match piece {
+            Some(piece) => decoder.push(piece),
+            None if decoder.is_open() => return Err(self.server.passing("its answer ends early")),
+            None => return Ok(None),
+        }
+        Ok(Some(self.decoded()?.unwrap_or_default()))
+    }
+
+    /// Returns the next bytes of what came coded. What is not in its coding has another digest than it should have.
+    fn decoded(&mut self) -> Result<Option<Bytes>, Failure> {
+        let Some(decoder) = &mut self.decoder else { return Ok(None) };
+        decoder.take().map_err(|_| {
+            let is_other = |(expected, hasher): &(Digest, Hasher)| Error::DigestMismatch {
+                expected: *expected,
+                found: hasher.finish(),
+            };
+            let unreadable = || self.server.unavailable("what it compressed cannot be read");
+            Failure::lasting(self.proof.as_ref().map_or_else(unreadable, is_other))
+        })
+    }
+
+    async fn receive_coded(&mut self) -> Result<Option<Bytes>, Failure> {
         let patience = self.patience();
         let begin = Instant::now();
         let piece = timeout(patience.min(self.server.options.stall), self.answer.response.chunk()).await;
@@ -255,6 +305,8 @@ impl Download {
             surplus = piece.split_off(known);
         }
         self.answer = answer;
+        // The rest was asked for as it is: positions in what is coded mean nothing.
+        self.decoder = None;
         self.surplus = surplus;
         Ok(())
     }

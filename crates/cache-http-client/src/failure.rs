@@ -137,3 +137,20 @@ pub(crate) fn again_after(text: Option<&str>) -> Again {
     let seconds = text.and_then(|text| text.trim().parse().ok());
     seconds.map_or(Again::Yes, |seconds| Again::After(Duration::from_secs(seconds)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_says_when_is_taken_at_its_word() {
+        let pause = |text| again_after(text).pause(0);
+        assert_eq!(pause(Some(" 4 ")), Some(Duration::from_secs(4)));
+        assert_eq!(pause(Some("0")), Some(Duration::ZERO));
+        assert_eq!(pause(Some("3600")), None, "it is out of reach for now");
+        for text in [None, Some("Wed, 21 Oct 2026 07:28:00 GMT"), Some("-1")] {
+            assert!(pause(text).is_some_and(|pause| pause < Duration::from_secs(1)), "{text:?}");
+        }
+        assert_eq!(Again::No.pause(0), None);
+    }
+}

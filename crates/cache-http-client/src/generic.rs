@@ -9,14 +9,13 @@ use bytes::Bytes;
 use cache_core::{
     Body, Capabilities, Digest, Entry, Error, Key, ListFilter, Page, PutMode, PutOutcome, Result,
 };
-use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use reqwest::{Method, StatusCode};
 use tokio::sync::oneshot;
 
-use crate::download::Download;
+use crate::download::{Blob, Download};
 use crate::server::{Answer, Question, Server};
 use crate::upload;
-use crate::wire::{BATCH, Wire, capabilities};
+use crate::wire::{Wire, capabilities, each};
 
 /// What is stored for the blob of nothing: the DAV module of nginx fails when it is sent nothing.
 const NOTHING: &[u8] = b"\n";
@@ -35,12 +34,18 @@ impl Generic {
     }
 
     async fn first_missing(&self, entry: &Entry) -> Result<Option<Digest>> {
-        let blobs: Vec<(Digest, u64)> = entry.blobs().map(|(digest, len)| (*digest, len)).collect();
-        let checks = blobs.into_iter().map(|(digest, len)| async move {
-            Ok::<_, Error>((!self.has(&digest, Some(len)).await?).then_some(digest))
-        });
-        let found: Vec<Option<Digest>> = iter(checks).buffered(BATCH).try_collect().await?;
-        Ok(found.into_iter().flatten().next())
+        let blobs = entry.blobs().map(|(digest, len)| (*digest, Some(len))).collect();
+        Ok(self.missing_of(blobs).await?.first().copied())
+    }
+
+    /// Returns those of `blobs` that are not there, in the length that is known.
+    async fn missing_of(&self, blobs: Vec<(Digest, Option<u64>)>) -> Result<Vec<Digest>> {
+        let missing =
+            each(
+                blobs,
+                |(digest, len)| async move { Ok((!self.has(&digest, len).await?).then_some(digest)) },
+            );
+        Ok(missing.await?.into_iter().flatten().collect())
     }
 
     /// Returns whether a blob is there, with `len` bytes as far as the server says.
@@ -61,22 +66,23 @@ impl Generic {
             match first.map_err(|failure| failure.error) {
                 Ok(answer) if !is_homeless(&answer) => {
                     self.knows(parent(path));
-                    return self.stored(&answer);
+                    return self.server.stored(&answer);
                 }
                 Ok(_) | Err(Error::Unavailable { .. }) => self.make_collections(path).await,
                 Err(error) => return Err(error),
             }
         }
-        let answer = self.server.ask(&question).await?;
-        self.stored(&answer)
+        self.stored(self.server.ask(&question).await)
     }
 
-    fn stored(&self, answer: &Answer) -> Result<()> {
-        if is_homeless(answer) {
-            // Somebody removed what was made.
+    /// Says why a `PUT` failed, if it did.
+    fn stored(&self, answer: Result<Answer>) -> Result<()> {
+        let stored = answer.and_then(|answer| self.server.stored(&answer));
+        if matches!(stored, Err(Error::Unavailable { .. })) {
+            // Somebody may have removed what was made, which servers say in as many ways.
             self.collections().clear();
         }
-        self.server.stored(answer)
+        stored
     }
 
     /// Makes the collections that `path` is in, from the top.
@@ -136,12 +142,6 @@ impl Wire for Generic {
         Ok(self.first_missing(&entry).await?.is_none().then_some(entry))
     }
 
-    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>> {
-        let keys = keys.to_vec();
-        let questions = keys.into_iter().map(|key| async move { self.get(&key).await });
-        iter(questions).buffered(BATCH).try_collect().await
-    }
-
     async fn ensure_complete(&self, entry: &Entry) -> Result<()> {
         self.first_missing(entry).await?.map_or(Ok(()), |digest| Err(Error::Incomplete { digest }))
     }
@@ -163,16 +163,12 @@ impl Wire for Generic {
     }
 
     async fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>> {
-        let digests = digests.to_vec();
-        let questions = digests
-            .into_iter()
-            .map(|digest| async move { Ok::<_, Error>((!self.has(&digest, None).await?).then_some(digest)) });
-        let missing: Vec<Option<Digest>> = iter(questions).buffered(BATCH).try_collect().await?;
-        Ok(missing.into_iter().flatten().collect())
+        self.missing_of(digests.iter().map(|digest| (*digest, None)).collect()).await
     }
 
     async fn read(&self, digest: &Digest, wanted: Range<u64>, partial: bool) -> Result<Option<Download>> {
-        Download::begin(&self.server, self.blob_path(digest), digest, wanted, partial).await
+        let blob = Blob { digest: *digest, path: self.blob_path(digest), len: None, coding: None };
+        Download::begin(&self.server, blob, wanted, partial).await
     }
 
     async fn write(&self, digest: &Digest, content: Bytes) -> Result<()> {
@@ -189,8 +185,8 @@ impl Wire for Generic {
         if !self.knows_collection_of(&path) {
             self.make_collections(&path).await;
         }
-        let answer = upload::stream(&self.server, &path, digest, len, body, gone).await?;
-        self.stored(&answer)
+        let answer = upload::stream(&self.server, &path, digest, len, body, None, gone).await;
+        self.stored(answer)
     }
 
     async fn delete(&self, digest: &Digest) -> Result<bool> {

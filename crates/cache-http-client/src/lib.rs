@@ -29,6 +29,9 @@
 //! never a removal, nor content that streamed by. A download that breaks off goes on where it stopped, and so does an upload
 //! of more than 8 MiB to a server of this project, if the content is a file or in memory.
 //!
+//! **Compressed.** Blobs are on their way to and from servers of this project, and on their way from servers of Bazel's HTTP cache, as
+//! [`HttpOptions::compression`] says, where that makes them smaller. What they are decompressed to is verified like any content.
+//!
 //! **Early.** A read that takes unusually long is asked a second time, within a budget of its own, and the first answer wins.
 //!
 //! **Not done here**: collection. The server decides what it keeps. Servers that are not ours also have no lists and no
@@ -39,6 +42,7 @@
 
 mod bazel;
 mod budget;
+mod coded;
 mod download;
 mod failure;
 #[cfg(feature = "fuzzing")]

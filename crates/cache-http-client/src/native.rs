@@ -24,7 +24,8 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::download::Download;
+use crate::coded;
+use crate::download::{Blob, Download};
 use crate::failure::Failure;
 use crate::options::HttpOptions;
 use crate::resume::{self, Source};
@@ -309,13 +310,23 @@ impl Wire for Native {
     }
 
     async fn read(&self, digest: &Digest, wanted: Range<u64>, partial: bool) -> Result<Option<Download>> {
-        Download::begin(&self.server, self.blob_path(digest), digest, wanted, partial).await
+        let (path, coding) = (self.blob_path(digest), self.server.coding);
+        Download::begin(&self.server, Blob { digest: *digest, path, len: None, coding }, wanted, partial)
+            .await
     }
 
     async fn write(&self, digest: &Digest, content: Bytes) -> Result<()> {
         let path = self.blob_path(digest);
         let mut question = Question::new(Method::PUT, &path);
-        question.body = Some(content);
+        let coding = self.server.coding_of_uploads();
+        let coded = coding.and_then(|coding| Some((coding, coded::whole(coding, &content)?)));
+        question.body = Some(match coded {
+            None => content,
+            Some((coding, coded)) => {
+                question.headers = coded::headers(coding, content.len() as u64);
+                coded
+            }
+        });
         self.server.stored(&self.server.ask(&question).await?)
     }
 
@@ -331,7 +342,8 @@ impl Wire for Native {
             },
             Err(body) => body,
         };
-        let answer = upload::stream(&self.server, &path, digest, len, body, gone).await?;
+        let coding = self.server.coding_of_uploads();
+        let answer = upload::stream(&self.server, &path, digest, len, body, coding, gone).await?;
         self.server.stored(&answer)
     }
 

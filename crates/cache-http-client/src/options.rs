@@ -69,7 +69,8 @@ pub struct HttpOptions {
     pub max_blob: u64,
     /// Bytes of the largest entry that is fetched, as stored.
     pub max_entry: u64,
-    /// How the values of entries are compressed.
+    /// How the values of entries are compressed, and blobs on their way to and from servers that can do that. For those,
+    /// [`Adaptive`](Compression::Adaptive) means zstd, unless the server is on this machine.
     pub compression: Compression,
     /// Requests at the same time, and connections of HTTP/1.1 with them.
     pub connections: usize,
@@ -120,6 +121,11 @@ impl HttpOptions {
         }
     }
 
+    /// Returns how long the server may be waited for, all in all, by an operation that has moved so many bytes.
+    pub(crate) fn patience(&self, moved: u64) -> Duration {
+        self.timeout + Duration::from_secs(moved / Self::MIN_RATE)
+    }
+
     /// Returns the address as one that paths can be appended to.
     pub(crate) fn base(&self) -> Result<Url> {
         // What is refused is not repeated as a whole: there may be a password in it.
@@ -166,6 +172,15 @@ impl fmt::Debug for HttpOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_that_moved_buy_time() {
+        let mut options = HttpOptions::new("http://a");
+        options.timeout = Duration::from_secs(3);
+        for (moved, seconds) in [(0, 3), (16_383, 3), (16_384, 4), (16 << 20, 3 + 1024)] {
+            assert_eq!(options.patience(moved), Duration::from_secs(seconds));
+        }
+    }
 
     #[test]
     fn addresses_that_cannot_be_used_say_why() {

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Seek as _};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use cache_core::{Body, Digest, Error, Hasher, Result};
@@ -17,7 +16,6 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::failure::{Again, Failure};
-use crate::options::HttpOptions;
 use crate::server::{Answer, Attempts, Question, Server};
 use crate::upload::{self, Part};
 
@@ -204,8 +202,7 @@ impl<'a> Upload<'a> {
                 },
                 None => match self.offset().await {
                     Ok(Some(there)) => {
-                        let bought = Duration::from_secs(there / HttpOptions::MIN_RATE);
-                        self.attempts.deadline = self.begun + self.server.options.timeout + bought;
+                        self.attempts.deadline = self.begun + self.server.options.patience(there);
                         if Instant::now() >= self.attempts.deadline {
                             return Err(self.server.unavailable("an upload takes too long"));
                         }
@@ -245,6 +242,7 @@ impl<'a> Upload<'a> {
             digest: self.digest,
             len: self.len,
             hasher,
+            coding: self.server.coding_of_uploads(),
         };
         let answer = upload::send(self.server, part, source.after(offset), gone).await?;
         match answer.response.status() {

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cache_core::coding::Coding;
 use cache_core::{Error, Result};
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION,
@@ -16,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::budget::Budget;
+use crate::coded;
 use crate::failure::Failure;
 use crate::hedge::Hedge;
 use crate::options::HttpOptions;
@@ -36,6 +38,10 @@ pub(crate) struct Server {
     pub(crate) budget: Budget,
     hedge: Hedge,
     places: Arc<Semaphore>,
+    /// How blobs are coded on their way, if they are.
+    pub(crate) coding: Option<Coding>,
+    /// Whether the server said that it takes what is coded like that.
+    pub(crate) takes_coded: AtomicBool,
     /// Answers that should have been an entry and were something else.
     pub(crate) unsound: AtomicU64,
 }
@@ -57,6 +63,8 @@ impl<'a> Question<'a> {
 /// An answer, and the place among the connections that it takes until it is read.
 pub(crate) struct Answer {
     pub(crate) response: Response,
+    /// How its content is coded, if it is.
+    pub(crate) coding: Option<Coding>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -66,9 +74,10 @@ impl Answer {
         matches!(self.response.status(), StatusCode::NOT_FOUND | StatusCode::GONE)
     }
 
-    /// Returns the length of the content that a `HEAD` or `GET` announces.
+    /// Returns the length of the content that a `HEAD` or `GET` announces, as it is when it is not coded.
     pub(crate) fn len(&self) -> Option<u64> {
-        self.response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+        let name = if self.coding.is_some() { coded::SIZE } else { CONTENT_LENGTH };
+        self.response.headers().get(name)?.to_str().ok()?.parse().ok()
     }
 }
 
@@ -103,7 +112,8 @@ impl Server {
         let places = Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS)));
         let budget = Budget::of_repetitions();
         let (hedge, unsound) = (Hedge::new(), AtomicU64::new(0));
-        Ok(Self { client, base, authorization, options, budget, hedge, places, unsound })
+        let (coding, takes_coded) = (coded::coding(options.compression, &base), AtomicBool::new(false));
+        Ok(Self { client, base, authorization, options, budget, hedge, places, coding, takes_coded, unsound })
     }
 
     /// Returns how messages call the server.
@@ -138,7 +148,7 @@ impl Server {
         let url =
             url.map_err(|error| Failure::lasting(Error::Invalid(format!("{path} is no path: {error}"))))?;
         let mut request = Request::new(method, url);
-        // What is stored is compressed already where that pays, and the length of what arrives must be its own.
+        // Entries are compressed already where that pays; whoever can read a blob that is says so instead.
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
@@ -154,12 +164,17 @@ impl Server {
     pub(crate) async fn exchange(&self, request: Request) -> Result<Answer, Failure> {
         let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.map_err(|_| self.passing("it is closed"))?;
+        let asked =
+            request.headers().get(ACCEPT_ENCODING).and_then(|name| Coding::named(name.to_str().ok()?));
         let response = self.client.execute(request).await.map_err(|error| self.broken(error))?;
-        if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        self.learn(&response);
+        let found = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
+        let coding = found.and_then(|name| Coding::named(name.to_str().ok()?));
+        if found.is_some() && (coding.is_none() || coding != asked) {
             let why = "it, or a proxy before it, compresses what it should send as it is; switch that off for the cache";
             return Err(Failure::lasting(self.unavailable(why)));
         }
-        Ok(Answer { response, _place: place })
+        Ok(Answer { response, coding, _place: place })
     }
 
     /// Returns the answer to `question` if it is success, absence, a conflict or a range that is not there; asked once.

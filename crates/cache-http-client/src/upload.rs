@@ -4,8 +4,10 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use cache_core::coding::{Coding, Encoder};
 use cache_core::{Body, Digest, Error, Hasher, Result};
 use futures_util::FutureExt as _;
 use futures_util::future::Fuse;
@@ -15,6 +17,7 @@ use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, interval_at};
 
+use crate::coded;
 use crate::failure::Failure;
 use crate::server::{Answer, Server};
 
@@ -100,6 +103,7 @@ struct Shared {
 
 struct Sending {
     body: Body,
+    encoder: Option<Encoder>,
     digest: Digest,
     len: u64,
     hasher: Hasher,
@@ -138,6 +142,22 @@ impl Sending {
         }
         Ok(self.held.take())
     }
+
+    /// Returns what goes out next.
+    async fn next_coded(&mut self) -> Result<Option<Bytes>> {
+        let trouble = |source| Error::Io { what: "cannot compress an upload".to_owned(), source };
+        loop {
+            let piece = self.next().await?;
+            let Some(encoder) = &mut self.encoder else { return Ok(piece) };
+            let Some(piece) = piece else {
+                return self.encoder.take().map(Encoder::finish).transpose().map_err(trouble);
+            };
+            let coded = encoder.push(&piece).map_err(trouble)?;
+            if !coded.is_empty() {
+                return Ok(Some(coded));
+            }
+        }
+    }
 }
 
 /// Returns a body of `content` in pieces, by which progress is seen.
@@ -148,7 +168,7 @@ fn in_pieces(mut content: Bytes) -> Body {
     }))))
 }
 
-/// Sends the `len` bytes of `body`, once, and returns the answer. When `gone` ends, nobody waits for it any more.
+/// Sends the `len` bytes of `body`, once, in `coding` if that pays, and returns the answer. When `gone` ends, nobody waits for it any more.
 ///
 /// # Errors
 /// As [`Store::write`](cache_core::Store::write); the server has not got all of it then.
@@ -161,6 +181,7 @@ pub(crate) async fn stream(
     digest: Digest,
     len: u64,
     body: Body,
+    coding: Option<Coding>,
     gone: oneshot::Receiver<()>,
 ) -> Result<Answer> {
     let part = Part {
@@ -170,6 +191,7 @@ pub(crate) async fn stream(
         digest,
         len,
         hasher: Hasher::new(digest.function()),
+        coding,
     };
     send(server, part, body, &mut gone.fuse()).await.map_err(|failure| failure.error)
 }
@@ -184,6 +206,8 @@ pub(crate) struct Part<'a> {
     pub(crate) len: u64,
     /// It has seen everything before the part.
     pub(crate) hasher: Hasher,
+    /// How it is coded if that pays.
+    pub(crate) coding: Option<Coding>,
 }
 
 /// Sends `body`, once, and returns the answer. When `gone` ends, nobody waits for it any more.
@@ -199,17 +223,37 @@ pub(crate) async fn send(
     body: Body,
     gone: &mut Fuse<oneshot::Receiver<()>>,
 ) -> Result<Answer, Failure> {
-    let Part { method, path, headers, digest, len, hasher } = part;
+    let Part { method, path, headers, digest, len, hasher, coding } = part;
     let rest = len.saturating_sub(hasher.len());
     let body = match body {
         Body::Bytes(content) => in_pieces(content),
         other => other,
     };
+    let (coding, body) = match coding {
+        None => (None, body),
+        Some(coding) => tokio::select! {
+            sampled = coded::sampled(coding, body) => {
+                let (pays, body) = sampled.map_err(Failure::lasting)?;
+                (Some(coding).filter(|_| pays), body)
+            }
+            _ = &mut *gone => return Err(abandoned(server)),
+        },
+    };
+    let encoder = coding.and_then(|coding| Encoder::new(coding, rest).ok());
+    let is_coded = encoder.is_some();
     let shared = Arc::new(Shared::default());
-    let sending =
-        Sending { body, digest, len, hasher, held: None, is_done: false, shared: Arc::clone(&shared) };
+    let sending = Sending {
+        body,
+        encoder,
+        digest,
+        len,
+        hasher,
+        held: None,
+        is_done: false,
+        shared: Arc::clone(&shared),
+    };
     let pieces = try_unfold(sending, |mut sending| async move {
-        match sending.next().await {
+        match sending.next_coded().await {
             Ok(piece) => Ok(piece.map(|piece| (piece, sending))),
             Err(error) => {
                 *sending.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -221,10 +265,14 @@ pub(crate) async fn send(
     let body = reqwest::Body::wrap_stream(pieces);
     let mut request = server.request(method.clone(), path, Some(body))?;
     request.headers_mut().extend(headers);
-    request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(rest));
+    match coding.filter(|_| is_coded) {
+        Some(coding) => request.headers_mut().extend(coded::headers(coding, rest)),
+        None => drop(request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(rest))),
+    }
     let stall = server.options.stall;
     let mut ticks = interval_at(Instant::now() + stall, stall);
     let mut before = None;
+    let mut waited = Duration::ZERO;
     let mut exchange = std::pin::pin!(server.exchange(request));
     let answer = loop {
         tokio::select! {
@@ -232,7 +280,7 @@ pub(crate) async fn send(
             _ = &mut *gone => {
                 let state = &shared.state;
                 if state.compare_exchange(OPEN, ABANDONED, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-                    return Err(Failure::lasting(server.unavailable("the upload was abandoned")));
+                    return Err(abandoned(server));
                 }
             }
             _ = ticks.tick() => {
@@ -241,6 +289,12 @@ pub(crate) async fn send(
                     return Err(server.passing("it takes nothing of an upload for too long"));
                 }
                 before = Some(now);
+                if !shared.is_waiting.load(Ordering::SeqCst) {
+                    waited += stall;
+                }
+                if waited > server.options.patience(now.0) {
+                    return Err(Failure::lasting(server.unavailable("it takes an upload too slowly")));
+                }
             }
         }
     };
@@ -248,4 +302,8 @@ pub(crate) async fn send(
         return Err(Failure::lasting(error));
     }
     server.expected(answer?, &method, len)
+}
+
+fn abandoned(server: &Server) -> Failure {
+    Failure::lasting(server.unavailable("the upload was abandoned"))
 }

@@ -1,6 +1,7 @@
 //! What servers of different protocols have in common.
 
 use std::fmt;
+use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,6 +12,7 @@ use cache_core::envelope::{Limits, decode_entry};
 use cache_core::{
     Body, Capabilities, Clock, Digest, Entry, Key, ListFilter, Page, PutMode, PutOutcome, Result, SystemClock,
 };
+use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use tokio::sync::oneshot;
 
 use crate::download::Download;
@@ -20,8 +22,8 @@ use crate::{bazel::Bazel, generic::Generic, native::Native};
 
 /// Largest value in an entry, in bytes: that of the disk store, so that entries move between them.
 pub(crate) const MAX_VALUE: u64 = 16 << 20;
-/// Questions of one batch at the same time; the limit of connections holds as well.
-pub(crate) const BATCH: usize = 32;
+/// Questions about many things that are under way at a time; the limit of connections holds as well.
+const BATCH: usize = 32;
 
 /// A protocol. Whoever calls has looked at the mode, the sizes and what else is changing.
 #[async_trait]
@@ -39,7 +41,9 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync + 'static {
     async fn get(&self, key: &Key) -> Result<Option<Entry>>;
 
     /// Returns what [`get`](Self::get) does for each of `keys`.
-    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>>;
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>> {
+        each(keys.to_vec(), |key| async move { self.get(&key).await }).await
+    }
 
     /// Refuses `entry` if a blob of it is not there, where the server does not do that by itself.
     async fn ensure_complete(&self, entry: &Entry) -> Result<()>;
@@ -88,6 +92,22 @@ pub(crate) fn capabilities(options: &HttpOptions) -> Capabilities {
     capabilities
 }
 
+/// Returns what `ask` answers about each of `items`, in their order.
+pub(crate) async fn each<I, T, F>(
+    items: impl IntoIterator<Item = I>,
+    ask: impl FnMut(I) -> F,
+) -> Result<Vec<T>>
+where
+    F: Future<Output = Result<T>>,
+{
+    iter(items.into_iter().map(ask)).buffered(BATCH).try_collect().await
+}
+
+/// Returns whether `entry` is not over.
+pub(crate) fn is_current(entry: &Entry) -> bool {
+    !entry.meta.is_expired(SystemClock.now())
+}
+
 impl Server {
     /// Returns the entry that came in `envelope`, if it belongs under `key` and is not over. Damaged, newer, or somebody else's:
     /// a miss.
@@ -96,7 +116,7 @@ impl Server {
         if entry.is_none() {
             self.unsound.fetch_add(1, Ordering::Relaxed);
         }
-        entry.filter(|entry| !entry.meta.is_expired(SystemClock.now()))
+        entry.filter(is_current)
     }
 
     /// Says why a `PUT` failed, if it did.

@@ -6,19 +6,20 @@
     reason = "helpers of tests fail as tests do, and say what they skip"
 )]
 
+mod common;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use cache_core::{Digest, Entry, Key, Output, OutputKind, PutMode, PutOutcome, RelPath, Store};
 use cache_http_client::{Backend, HttpOptions, HttpStore};
-use cache_testkit::conformance::{Suite, all};
 use cache_testkit::{content, in_pieces};
 use tempfile::TempDir;
+
+use common::{WITHOUT_LISTS, conforms};
 
 /// Whoever has a loaded machine waits this long for it to listen.
 const START: Duration = Duration::from_secs(20);
@@ -100,23 +101,7 @@ impl Drop for BazelRemote {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_suite_passes() {
     let Some(server) = BazelRemote::start() else { return };
-    let number = AtomicU64::new(0);
-    let suite = Suite::new(move || {
-        let store = server.store(&format!("store{}", number.fetch_add(1, Ordering::Relaxed)));
-        async move { Arc::new(store) as Arc<dyn Store> }
-    })
-    .spawner(|task| drop(tokio::spawn(task)));
-    let report = all(&suite).await;
-    assert!(report.is_ok(), "{report}");
-    let skipped: Vec<&str> = report.skipped().map(|(name, _)| name).collect();
-    let expected = [
-        "list_pages",
-        "list_filters",
-        "list_while_writing",
-        "concurrent_if_absent",
-        "collected_unreferenced",
-    ];
-    assert_eq!(skipped, expected, "{report}");
+    conforms(move |number| server.store(&format!("store{number}")), &WITHOUT_LISTS).await;
 }
 
 #[tokio::test]

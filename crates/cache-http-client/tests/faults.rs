@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cache_core::coding::{Coding, Encoder};
 use cache_core::envelope::{Compression, encode_entry};
-use cache_core::{Digest, Entry, Error, Key, ListFilter, PutMode, Result, Store};
+use cache_core::{Digest, Entry, Error, Key, ListFilter, PutMode, PutOutcome, Result, Store};
 use cache_http_client::{Backend, HttpOptions, HttpStore, Token};
 use cache_testkit::{content, in_pieces};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,13 +63,17 @@ impl Server {
     }
 
     fn store_of(&self, backend: Backend, retries: u32) -> HttpStore {
+        HttpStore::open(self.options(backend, retries)).unwrap()
+    }
+
+    fn options(&self, backend: Backend, retries: u32) -> HttpOptions {
         let mut options = HttpOptions::new(format!("http://{}", self.address));
         options.token = Some(Token::new("s3cret").unwrap());
         options.backend = backend;
         options.retries = retries;
         options.timeout = Duration::from_secs(5);
         options.stall = Duration::from_millis(300);
-        HttpStore::open(options).unwrap()
+        options
     }
 }
 
@@ -230,6 +236,19 @@ async fn what_is_safe_is_asked_again_and_nothing_else() {
     assert_eq!(server.requests().len(), 2);
     assert!(soon(store.delete(&digest)).await.is_err());
     assert_eq!(server.requests().len(), 3, "a removal is repeated");
+    let store = server.store_of(Backend::Native, 1);
+    assert!(soon(store.put(&Key::from_bytes([1; 32]), &Entry::default(), PutMode::IfAbsent)).await.is_err());
+    assert_eq!(server.requests().len(), 4, "what is stored only where nothing is, is repeated");
+    let streamed = content(2, 2 << 20);
+    let absent = sends("HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let server = Server::start(vec![absent, sends(BUSY)]).await;
+    let body = in_pieces(&streamed, 100_000);
+    assert!(
+        soon(server.store_of(Backend::Native, 1).write(&Digest::blake3(&streamed), 2 << 20, body))
+            .await
+            .is_err()
+    );
+    assert_eq!(server.requests().len(), 2, "a stream is repeated");
 
     // The budget ends before the retries of many operations do.
     let server = Server::start(vec![sends(BUSY)]).await;
@@ -399,4 +418,186 @@ async fn a_server_that_takes_parts_is_doubted_in_the_same_way() {
         assert!(written.is_err(), "a server that {fault} is said to have a blob");
         assert!(server.requests().len() <= 12, "{fault}: {:?}", server.requests());
     }
+}
+
+/// Returns `len` bytes that shrink, and what they are in `coding`.
+fn coded(coding: Coding, len: usize) -> (Bytes, Vec<u8>) {
+    let text = (0_u64..).flat_map(|i| format!("line {i}\n").into_bytes()).take(len).collect::<Vec<u8>>();
+    let mut encoder = Encoder::new(coding, len as u64).unwrap();
+    let mut coded = Vec::new();
+    for piece in text.chunks(100_000) {
+        coded.extend_from_slice(&encoder.push(piece).unwrap());
+    }
+    coded.extend_from_slice(&encoder.finish().unwrap());
+    (text.into(), coded)
+}
+
+fn ok_coded(coding: Coding, len: usize, body: &[u8]) -> Vec<u8> {
+    ok(&format!("Content-Encoding: {coding}\r\nX-Digest-SizeBytes: {len}\r\n"), body)
+}
+
+fn in_coding(server: &Server, coding: Coding, retries: u32) -> HttpStore {
+    let mut options = server.options(Backend::Native, retries);
+    options.compression = if coding == Coding::Zstd { Compression::Zstd } else { Compression::Lz4 };
+    HttpStore::open(options).unwrap()
+}
+
+#[tokio::test]
+async fn what_comes_compressed_and_is_not_the_blob_is_no_data() {
+    for coding in Coding::ALL {
+        for len in [100_000, 3 << 20] {
+            let (blob, sent) = coded(coding, len);
+            let other = content(1, len);
+            let digest = Digest::blake3(&blob);
+            let server = Server::start(vec![sends(ok_coded(coding, len, &sent))]).await;
+            let store = in_coding(&server, coding, 0);
+            assert_eq!(soon(all_of(&store, &digest)).await.unwrap().unwrap(), blob);
+            assert!(server.requests()[0].contains(&format!("accept-encoding: {coding}\r\n")));
+            // Wherever it is damaged, it is a miss or fails, and never ends.
+            for at in [0, 5, sent.len() / 3, sent.len() / 2, sent.len() - 5] {
+                let mut damaged = sent.clone();
+                damaged[at] ^= 0x55;
+                let server = Server::start(vec![sends(ok_coded(coding, len, &damaged))]).await;
+                let read = soon(all_of(&in_coding(&server, coding, 0), &digest)).await;
+                assert!(!matches!(read, Ok(Some(_))), "{coding} {len} {at}");
+                if at == 0 {
+                    let is_wrong = matches!(read, Ok(None) | Err(Error::DigestMismatch { .. }));
+                    assert!(is_wrong && (len > 1 << 20 || read.is_ok()), "{coding} {len}: {read:?}");
+                }
+            }
+            for (fault, body) in [
+                ("is not compressed", &blob[..]),
+                ("has another content", &other[..]),
+                ("is cut off", &sent[..sent.len() - 1]),
+                ("goes on", &[&sent[..], &sent].concat()),
+                ("is a bomb", &coded_zeros(coding)),
+            ] {
+                let server = Server::start(vec![sends(ok_coded(coding, len, body))]).await;
+                let read = soon(all_of(&in_coding(&server, coding, 0), &digest)).await;
+                assert!(!matches!(read, Ok(Some(_))), "what {fault} is believed");
+            }
+        }
+    }
+}
+
+/// Returns 64 MiB of nothing, coded.
+fn coded_zeros(coding: Coding) -> Vec<u8> {
+    let mut encoder = Encoder::new(coding, 64 << 20).unwrap();
+    let zeros = vec![0; 1 << 20];
+    let mut coded: Vec<u8> = (0..64).flat_map(|_| encoder.push(&zeros).unwrap()).collect();
+    coded.extend_from_slice(&encoder.finish().unwrap());
+    coded
+}
+
+#[tokio::test]
+async fn what_came_compressed_and_broke_off_goes_on_as_it_is() {
+    for coding in Coding::ALL {
+        let (blob, sent) = coded(coding, 3 << 20);
+        let len = blob.len();
+        let whole = ok(&format!("Content-Length: {len}\r\n"), &blob);
+        let acts = vec![sends(ok_coded(coding, len, &sent[..sent.len() / 2])), sends(whole)];
+        let server = Server::start(acts).await;
+        let read = soon(all_of(&in_coding(&server, coding, 2), &Digest::blake3(&blob))).await;
+        assert!(read.unwrap().unwrap() == blob);
+        let requests = server.requests();
+        assert_eq!(requests.len(), 2);
+        let rest = requests[1].lines().find_map(|line| line.strip_prefix("range: bytes=")).unwrap();
+        let from: usize = rest.trim_end_matches('-').parse().unwrap();
+        assert!((1..len).contains(&from), "{}", requests[1]);
+        assert!(requests[1].contains("accept-encoding: identity\r\n") && !requests[1].contains("if-range"));
+    }
+}
+
+/// Lets a connection go on by a byte every now and then: it is never quiet for as long as a stall takes.
+async fn drip() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+#[tokio::test]
+async fn a_server_that_sends_or_takes_a_byte_now_and_then_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut options = HttpOptions::new(format!("http://{}", listener.local_addr().unwrap()));
+    (options.timeout, options.stall, options.retries) =
+        (Duration::from_millis(400), Duration::from_millis(200), 0);
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = vec![0; 16];
+                connection.read_exact(&mut request).await.unwrap();
+                if request.starts_with(b"HEAD") {
+                    let _ = connection.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n").await;
+                }
+                if request.starts_with(b"GET") {
+                    let _ = connection.write_all(&ok("Content-Length: 3000000\r\n", b"")).await;
+                    while connection.write_all(b"x").await.is_ok() {
+                        drip().await;
+                    }
+                }
+                while connection.read(&mut request).await.is_ok_and(|read| read > 0) {
+                    drip().await;
+                }
+            });
+        }
+    });
+    let store = HttpStore::open(options).unwrap();
+    let digest = Digest::blake3(b"never");
+    let error = soon(all_of(&store, &digest)).await.unwrap_err();
+    assert!(error.to_string().contains("too slowly"), "{error}");
+    // It is more than what goes into the buffers of the systems in between.
+    let blob = content(1, 64 << 20);
+    let sent = soon(store.write(&Digest::blake3(&blob), 64 << 20, blob.into())).await;
+    assert!(matches!(sent, Err(Error::Unavailable { .. })), "{sent:?}");
+}
+
+#[tokio::test]
+async fn requests_at_a_time_are_limited() {
+    const LIMIT: usize = 3;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut options = HttpOptions::new(format!("http://{}", listener.local_addr().unwrap()));
+    options.connections = LIMIT;
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, largest) = (Arc::clone(&now), Arc::clone(&most));
+    // As many as there may be, so that nobody waits who could be answered.
+    let turn = Arc::new(tokio::sync::Barrier::new(LIMIT));
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let (now, most, turn) = (Arc::clone(&counted), Arc::clone(&largest), Arc::clone(&turn));
+            tokio::spawn(async move {
+                let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+                while let Ok(read @ 1..) = connection.read(&mut piece).await {
+                    request.extend_from_slice(&piece[..read]);
+                    if !request.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    request.clear();
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    turn.wait().await;
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    let _ = connection.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n").await;
+                }
+            });
+        }
+    });
+    let store = HttpStore::open(options).unwrap();
+    let keys: Vec<Key> = (0..30).map(|number| Key::from_bytes([number; 32])).collect();
+    assert_eq!(soon(store.get_many(&keys)).await.unwrap(), vec![None; 30]);
+    assert_eq!(most.load(Ordering::SeqCst), LIMIT);
+}
+
+#[tokio::test]
+async fn collections_are_made_once_where_a_server_insists_on_them() {
+    let answer =
+        |status: &str| sends(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+    let created = answer("201 Created");
+    let acts =
+        vec![answer("409 Conflict"), created.clone(), answer("405 It is there"), created.clone(), created];
+    let server = Server::start(acts).await;
+    let store = server.store(0);
+    for key in [Key::from_bytes([1; 32]), Key::from_bytes([1; 32])] {
+        let put = soon(store.put(&key, &Entry::default(), PutMode::Overwrite)).await;
+        assert_eq!(put.unwrap(), PutOutcome::Stored);
+    }
+    let requests = server.requests();
+    let asked: Vec<&str> = requests.iter().map(|request| &request[..request.len().min(12)]).collect();
+    assert_eq!(asked, ["PUT /e/01/01", "MKCOL /e/ HT", "MKCOL /e/01/", "PUT /e/01/01", "PUT /e/01/01"]);
 }

@@ -2,63 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+mod common;
+
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use cache_core::envelope::Compression;
 use cache_core::signing::{Keyring, SigningKey};
 use cache_core::{
     Body, Digest, Entry, Error, Key, ListFilter, Output, OutputKind, PutMode, PutOutcome, RelPath, Store,
 };
-use cache_http_client::{Backend, HttpOptions, HttpStore, Token};
-use cache_server::{Anonymous, Right, Rights, Server, ServerOptions};
-use cache_testkit::conformance::{Suite, all};
+use cache_http_client::{Backend, HttpStore, Token};
+use cache_server::{Anonymous, Right, Rights};
 use cache_testkit::{content, in_pieces};
-use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
-/// A server over a directory of its own. It ends with the runtime.
-struct Running {
-    address: SocketAddr,
-    store: Arc<dyn Store>,
-    _dir: TempDir,
-}
-
-async fn start(rights: Rights) -> Running {
-    let dir = tempfile::tempdir().unwrap();
-    let store = cache_fs::FsStore::open(dir.path(), cache_fs::Options::default()).unwrap();
-    let store: Arc<dyn Store> = Arc::new(store);
-    let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()];
-    let options = ServerOptions { listen, rights, ..ServerOptions::default() };
-    let server = Server::bind(options, Arc::clone(&store)).await.unwrap();
-    let address = server.local_addr().unwrap();
-    tokio::spawn(server.run_until(std::future::pending()));
-    Running { address, store, _dir: dir }
-}
-
-impl Running {
-    fn options(&self, path: &str) -> HttpOptions {
-        let mut options = HttpOptions::new(format!("http://{}{path}", self.address));
-        options.backend = Backend::Native;
-        // Two cores with everything else of a test run on them.
-        options.timeout = Duration::from_mins(2);
-        options.stall = Duration::from_mins(1);
-        options
-    }
-
-    fn store(&self, path: &str) -> HttpStore {
-        HttpStore::open(self.options(path)).unwrap()
-    }
-
-    async fn requests(&self) -> u64 {
-        let status = reqwest::get(format!("http://{}/status", self.address)).await.unwrap();
-        let status: serde_json::Value = serde_json::from_slice(&status.bytes().await.unwrap()).unwrap();
-        status["requests"].as_u64().unwrap()
-    }
-}
+use common::ours::{passing, start};
+use common::{WITHOUT_LISTS, conforms};
 
 fn key(number: u64) -> Key {
     let mut bytes = [0; 32];
@@ -73,41 +32,28 @@ fn file(digest: Digest, len: u64) -> Output {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_suite_passes() {
-    let server = Arc::new(start(Rights::default()).await);
-    let number = AtomicU64::new(0);
-    let suite = Suite::new(move || {
-        let store = server.store(&format!("/ns/store{}", number.fetch_add(1, Ordering::Relaxed)));
-        async move { Arc::new(store) as Arc<dyn Store> }
-    })
-    .spawner(|task| drop(tokio::spawn(task)));
-    let report = all(&suite).await;
-    assert!(report.is_ok(), "{report}");
-    let skipped: Vec<&str> = report.skipped().map(|(name, _)| name).collect();
-    assert_eq!(skipped, ["collected_unreferenced"], "{report}");
+    let server = start(Rights::default()).await;
+    let open = move |number: u64| {
+        let mut options = server.options(&format!("/ns/store{number}"));
+        options.compression = match number % 3 {
+            0 => Compression::None,
+            1 => Compression::Lz4,
+            _ => Compression::Zstd,
+        };
+        HttpStore::open(options).unwrap()
+    };
+    conforms(open, &["collected_unreferenced"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_suite_passes_over_bazels_protocol() {
-    let server = Arc::new(start(Rights::default()).await);
-    let number = AtomicU64::new(0);
-    let suite = Suite::new(move || {
-        let namespace = number.fetch_add(1, Ordering::Relaxed);
-        let mut options = server.options(&format!("/ns/store{namespace}/instance"));
+    let server = start(Rights::default()).await;
+    let open = move |number| {
+        let mut options = server.options(&format!("/ns/store{number}/instance"));
         options.backend = Backend::Bazel;
-        async move { Arc::new(HttpStore::open(options).unwrap()) as Arc<dyn Store> }
-    })
-    .spawner(|task| drop(tokio::spawn(task)));
-    let report = all(&suite).await;
-    assert!(report.is_ok(), "{report}");
-    let skipped: Vec<&str> = report.skipped().map(|(name, _)| name).collect();
-    let expected = [
-        "list_pages",
-        "list_filters",
-        "list_while_writing",
-        "concurrent_if_absent",
-        "collected_unreferenced",
-    ];
-    assert_eq!(skipped, expected, "{report}");
+        HttpStore::open(options).unwrap()
+    };
+    conforms(open, &WITHOUT_LISTS).await;
 }
 
 #[tokio::test]
@@ -212,46 +158,6 @@ async fn tokens_are_needed_and_refusals_say_what_to_do() {
     assert!(refused.iter().all(|error| error.to_string().contains("403")), "{refused:?}");
 }
 
-/// Passes connections on to `server`, and cuts one off once, when `cut` bytes have gone there. Returns its address and how many
-/// bytes went there.
-async fn cutting(server: SocketAddr, cut: u64) -> (SocketAddr, Arc<AtomicU64>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let sent = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&sent);
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(pass(client, server, cut, Arc::clone(&counted)));
-        }
-    });
-    (address, sent)
-}
-
-async fn pass(mut client: TcpStream, server: SocketAddr, cut: u64, sent: Arc<AtomicU64>) {
-    let mut server = TcpStream::connect(server).await.unwrap();
-    let (mut there, mut back) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    loop {
-        tokio::select! {
-            read = client.read(&mut there) => {
-                let Some(len) = read.ok().filter(|len| *len > 0) else { return };
-                if server.write_all(&there[..len]).await.is_err() {
-                    return;
-                }
-                let before = sent.fetch_add(len as u64, Ordering::SeqCst);
-                if before < cut && before + len as u64 >= cut {
-                    return;
-                }
-            }
-            read = server.read(&mut back) => {
-                let Some(len) = read.ok().filter(|len| *len > 0) else { return };
-                if client.write_all(&back[..len]).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_goes_on_where_it_broke_off() {
     const LEN: u64 = 24 << 20;
@@ -268,18 +174,18 @@ async fn an_upload_goes_on_where_it_broke_off() {
         (Digest::sha256(&blob), Body::File { file, len: LEN, path: None }),
     ];
     for (digest, body) in bodies {
-        let (address, sent) = cutting(server.address, CUT).await;
+        let (address, moved) = passing(server.address, CUT).await;
         let mut options = server.options("");
         options.url = format!("http://{address}");
         let store = HttpStore::open(options).unwrap();
         store.write(&digest, LEN, body).await.unwrap();
-        let sent = sent.load(Ordering::SeqCst);
+        let sent = moved.there.load(Ordering::SeqCst);
         assert!((LEN..CUT + LEN - (1 << 20)).contains(&sent), "{sent} bytes were sent");
         let read = server.store("").read(&digest, None).await.unwrap().unwrap();
         assert!(read.into_bytes(LEN).await.unwrap() == blob);
     }
     // A stream is gone.
-    let (address, _) = cutting(server.address, CUT).await;
+    let (address, _) = passing(server.address, CUT).await;
     let mut options = server.options("/ns/other");
     options.url = format!("http://{address}/ns/other");
     let store = HttpStore::open(options).unwrap();

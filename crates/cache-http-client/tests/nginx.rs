@@ -1,66 +1,46 @@
 //! A real server: nginx with its DAV module.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "helpers of tests fail as tests do, and say what they skip"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod common;
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::{Body, Digest, Entry, Error, HashFunction, Key, PutMode, PutOutcome, Store};
 use cache_http_client::{HttpOptions, HttpStore, Mode, Token};
-use cache_testkit::conformance::{Suite, all};
 use cache_testkit::{content, in_pieces};
 
-use common::Nginx;
+use common::nginx::Nginx;
+use common::{WITHOUT_LISTS, conforms};
 
 fn open(url: String) -> HttpStore {
     HttpStore::open(HttpOptions::new(url)).unwrap()
 }
 
-async fn conforms(makes_collections: bool, trust_ranges: bool) {
+async fn nginx_conforms(makes_collections: bool, trust_ranges: bool) {
     let Some(nginx) = Nginx::start(makes_collections) else { return };
-    let nginx = Arc::new(nginx);
-    let number = AtomicU64::new(0);
-    let of_stores = Arc::clone(&nginx);
-    let suite = Suite::new(move || {
-        let name = format!("store{}", number.fetch_add(1, Ordering::Relaxed));
-        fs::create_dir(of_stores.files(&name)).unwrap();
-        let mut options = HttpOptions::new(of_stores.url(&name));
+    let open = move |number| {
+        let name = format!("store{number}");
+        fs::create_dir(nginx.files(&name)).unwrap();
+        let mut options = HttpOptions::new(nginx.url(&name));
         options.trust_ranges = trust_ranges;
         // Two cores with everything else of a test run on them.
         options.timeout = Duration::from_mins(2);
         options.stall = Duration::from_mins(1);
-        async move { Arc::new(HttpStore::open(options).unwrap()) as Arc<dyn Store> }
-    })
-    .spawner(|task| drop(tokio::spawn(task)));
-    let report = all(&suite).await;
-    assert!(report.is_ok(), "{report}");
-    let skipped: Vec<&str> = report.skipped().map(|(name, _)| name).collect();
-    let expected = [
-        "list_pages",
-        "list_filters",
-        "list_while_writing",
-        "concurrent_if_absent",
-        "collected_unreferenced",
-    ];
-    assert_eq!(skipped, expected, "{report}");
+        HttpStore::open(options).unwrap()
+    };
+    conforms(open, &WITHOUT_LISTS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_suite_passes() {
-    conforms(true, false).await;
+    nginx_conforms(true, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_suite_passes_where_collections_are_made_by_hand_and_ranges_are_trusted() {
-    conforms(false, true).await;
+    nginx_conforms(false, true).await;
 }
 
 #[tokio::test]
@@ -182,5 +162,25 @@ async fn large_content_comes_back_and_is_sent_once() {
         let (again, pulled) = cache_testkit::counted(&blob, 100_000);
         store.write(&digest, blob.len() as u64, again).await.unwrap();
         assert_eq!(pulled.bytes(), 0, "content that is there is sent again");
+    }
+}
+
+#[tokio::test]
+async fn collections_that_somebody_removed_are_made_again() {
+    let Some(nginx) = Nginx::start(false) else { return };
+    fs::create_dir(nginx.files("a")).unwrap();
+    let mut options = HttpOptions::new(nginx.url("a"));
+    options.retries = 0;
+    let store = HttpStore::open(options).unwrap();
+    for len in [100, 3 << 20] {
+        let blob = content(1, len);
+        let (digest, len) = (Digest::blake3(&blob), len as u64);
+        store.write(&digest, len, blob.clone().into()).await.unwrap();
+        fs::remove_dir_all(nginx.files("a").join("b")).unwrap();
+        assert_eq!(store.missing(&[digest]).await.unwrap(), [digest]);
+        // The first one may find out, and the second one finds a place.
+        let _ = store.write(&digest, len, blob.clone().into()).await;
+        store.write(&digest, len, blob.clone().into()).await.unwrap();
+        assert!(store.read(&digest, None).await.unwrap().unwrap().into_bytes(len).await.unwrap() == blob);
     }
 }

@@ -60,6 +60,15 @@ async fn what_is_compressed_on_its_way_or_sent_in_frames_is_read() {
     let got = client.ask("GET", &path, &[("Accept-Encoding", "zstd")], b"").await;
     assert_eq!(got.header("content-encoding"), Some("zstd"));
     assert!(zstd::decode_all(&got.body[..]).unwrap() == value);
+    // What was looked at and does not shrink goes on as a file.
+    let blocks = (0..=LEN as u64 / 32).flat_map(|i| Digest::blake3(&i.to_le_bytes()).as_bytes().to_vec());
+    let random: Vec<u8> = blocks.take(LEN).collect();
+    let blob = format!("/v1/blobs/sha256/{}", Digest::sha256(&random).to_hex());
+    assert_eq!(client.ask("PUT", &blob, &[], &random).await.status, 204);
+    for _ in 0..3 {
+        let got = client.ask("GET", &blob, &[("Accept-Encoding", "lz4")], b"").await;
+        assert!(got.header("content-encoding").is_none() && got.body == random);
+    }
 
     let io = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
     let (mut sender, connection) =

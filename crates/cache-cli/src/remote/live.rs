@@ -1,6 +1,8 @@
 //! The connection to a remote cache, made when it is needed first.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cache_coordinator::{Coordinator, Tier, WriteBack};
@@ -17,6 +19,9 @@ use super::target::Target;
 const THREADS: usize = 2;
 /// Threads that read and write the local cache meanwhile.
 const DISK_THREADS: usize = 8;
+
+/// Bytes of the largest file with certificates: those of all public authorities take a fourth of it.
+const MAX_CA: u64 = 1 << 20;
 
 /// A runtime, a client, and uploads under way.
 pub(super) struct Live {
@@ -106,6 +111,7 @@ fn options(target: &Target) -> Result<HttpOptions, String> {
     options.token = token.map_err(|error| error.to_string())?;
     // The same for both: an answer that does not come is not waited for twice.
     (options.timeout, options.stall) = (target.timeout, target.timeout);
+    options.extra_ca = target.ca.as_deref().map(certificates).transpose()?;
     options.backend = target.backend;
     options.retries = target.retries;
     options.compression = match target.compression.as_str() {
@@ -115,4 +121,18 @@ fn options(target: &Target) -> Result<HttpOptions, String> {
         _ => Compression::Adaptive,
     };
     Ok(options)
+}
+
+/// Returns the certificates in a file, as they are.
+fn certificates(path: &Path) -> Result<Vec<u8>, String> {
+    let what = |why: &str| {
+        format!("the certificates in {}, which `ca` names, cannot be read: {why}", path.display())
+    };
+    let mut pem = Vec::new();
+    let file = File::open(path).map_err(|error| what(&error.to_string()))?;
+    file.take(MAX_CA + 1).read_to_end(&mut pem).map_err(|error| what(&error.to_string()))?;
+    if pem.len() as u64 > MAX_CA {
+        return Err(what("there is more in it than certificates would take"));
+    }
+    Ok(pem)
 }

@@ -1,5 +1,6 @@
 //! Which remote cache a call works with, as the settings say.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cache_http_client::Backend;
@@ -47,6 +48,8 @@ pub(crate) struct Target {
     pub(crate) timeout: Duration,
     pub(crate) retries: u32,
     pub(crate) compression: String,
+    /// A file with certificates of further authorities.
+    pub(crate) ca: Option<PathBuf>,
     pub(crate) upload_wait: Duration,
 }
 
@@ -95,6 +98,7 @@ impl Target {
             timeout: config.duration(Id::RemoteTimeout).unwrap_or(Self::TIMEOUT),
             retries: config.number(Id::RemoteRetryCount).unwrap_or(Self::RETRIES) as u32,
             compression: config.word(Id::RemoteCompression).to_owned(),
+            ca: config.file(Id::RemoteCa).map(Path::to_owned),
             upload_wait: config.duration(Id::RemoteUploadWait).unwrap_or(Self::UPLOAD_WAIT),
         }))
     }

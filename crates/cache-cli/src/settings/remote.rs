@@ -86,7 +86,19 @@ pub(super) const TABLE: &[Setting] = &[
         kind: Kind::Choice(&["auto", "none", "lz4", "zstd"]),
         default: "auto",
         files: Files::Any,
-        doc: "How entries are compressed on their way to the remote cache; `auto` goes by what a sample promises.",
+        doc: "How entries and files are compressed on their way to and from the remote cache; `auto` goes by what a sample promises. \
+              Files are only with `native`, or from `bazel` with zstd, and with `auto` only if the server is on another machine.",
+    },
+    Setting {
+        id: Id::RemoteCa,
+        key: "remote-cache.ca",
+        env: "VITTE_REMOTE_CACHE_CA",
+        flag: None,
+        kind: Kind::File,
+        default: "none",
+        files: Files::User,
+        doc: "Certificates (PEM) of an authority of one's own that is believed when it vouches for the remote cache, beside those of \
+              the system.",
     },
     Setting {
         id: Id::RemoteUploadWait,

@@ -134,3 +134,81 @@ fn doctor_asks_the_server() {
     let one = one.set("VITTE_REMOTE_CACHE_TYPO", "1");
     assert!(one.call(["doctor"]).stdout.contains("VITTE_REMOTE_CACHE_TYPO means nothing"));
 }
+
+#[test]
+fn an_authority_of_ones_own_is_believed_if_it_is_named_and_never_in_the_way() {
+    let (_server, url, ca) = Real::with_tls();
+    let ca = ca.to_str().unwrap();
+    let at = |ca: &str| {
+        let machine = machine().set("VITTE_REMOTE_CACHE_URL", &url).set("VITTE_REMOTE_CACHE_CA", ca);
+        machine.set("VITTE_REMOTE_CACHE_MODE", "readwrite")
+    };
+    assert_eq!(at(ca).build(&[]).expect("miss", None).number("uploaded"), 1);
+    at(ca).build(&[]).expect("hit", Some("remote"));
+    // The same from the user's file.
+    let two = machine();
+    user_file(&two, &format!("[remote-cache]\nurl = '{url}'\nca = '{ca}'\ntimeout = '20s'\n"));
+    two.build(&[]).expect("hit", Some("remote"));
+    // Without it, with a file that is not there, and with one that has something else in it, the command runs.
+    let empty = machine();
+    empty.write("empty.pem", "nothing");
+    let empty_pem = empty.work.join("empty.pem");
+    for (ca, why) in
+        [("", "certificate"), ("/nowhere/ca.pem", "/nowhere/ca.pem"), (empty_pem.to_str().unwrap(), "CA")]
+    {
+        let done = at(ca).build(&[]).expect("miss", None);
+        assert_eq!(done.warnings().len(), 1, "{}", done.stderr);
+        assert!(done.warnings()[0].contains(why), "{}", done.stderr);
+    }
+    // Whoever clones a project has not read its file.
+    let three = machine();
+    three.write(".vitte/config.toml", format!("[remote-cache]\nca = '{ca}'\n"));
+    let done = three.build(&[]);
+    assert!(done.code != 0 && done.stderr.contains("remote-cache.ca"), "{}", done.stderr);
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_used() {
+    let server = Real::start();
+    let proxy = Odd::dying(&server, i64::MAX);
+    let at = || {
+        let machine = machine().set("VITTE_REMOTE_CACHE_URL", "http://cache.example/ns/team");
+        let machine = machine.set("VITTE_REMOTE_CACHE_MODE", "readwrite");
+        machine.set("HTTP_PROXY", proxy.url().trim_end_matches("/ns/team"))
+    };
+    assert_eq!(at().build(&[]).expect("miss", None).number("uploaded"), 1);
+    at().build(&[]).expect("hit", Some("remote"));
+    assert!(proxy.seen.load(std::sync::atomic::Ordering::SeqCst) > 0);
+}
+
+#[test]
+fn variables_say_how_often_it_is_asked_again() {
+    for (count, requests) in [("0", 1), ("2", 3)] {
+        let busy = Odd::saying(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let one =
+            machine().set("VITTE_REMOTE_CACHE_URL", &busy.url()).set("VITTE_REMOTE_CACHE_RETRY_COUNT", count);
+        let done = one.build(&[]).expect("miss", None);
+        assert_eq!(done.warnings().len(), 1, "{}", done.stderr);
+        assert_eq!(busy.seen.load(std::sync::atomic::Ordering::SeqCst), requests, "{count}");
+    }
+}
+
+#[test]
+fn variables_say_how_files_are_compressed() {
+    let server = Real::start();
+    let lines: String = (0..100_000).map(|number| format!("line {number} of many\n")).collect();
+    let at = |url: &str, compression: &str| {
+        let machine =
+            machine().set("VITTE_REMOTE_CACHE_URL", url).set("VITTE_REMOTE_CACHE_MODE", "readwrite");
+        let machine = machine.set("VITTE_REMOTE_CACHE_COMPRESSION", compression);
+        machine.write("src/in", &lines);
+        machine
+    };
+    assert_eq!(at(&server.url(), "auto").build(&[]).expect("miss", None).number("uploaded"), 1);
+    // A server that dies after a third of the file lives long enough for what is compressed.
+    for (compression, outcome) in [("zstd", "hit"), ("lz4", "hit"), ("none", "miss"), ("auto", "miss")] {
+        let dying = Odd::dying(&server, lines.len() as i64 * 2 / 3);
+        let done = at(&dying.url(), compression).set("VITTE_REMOTE_CACHE_MODE", "read").build(&[]);
+        assert_eq!(done.status["outcome"], outcome, "{compression}: {}", done.stderr);
+    }
+}

@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use cache_fs::{FsStore, Options};
-use cache_server::{Anonymous, Right, Rights, Secret, Server, ServerOptions, Token};
+use cache_server::{Anonymous, Right, Rights, Secret, Server, ServerOptions, TlsOptions, Token};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -64,6 +66,30 @@ impl Real {
             ServerOptions { limits, ..ServerOptions::default() },
             Arc::new(Content { store, _dir: dir }),
         )
+    }
+
+    /// One that speaks HTTPS. Returns also its address, and the file with the certificate of the authority that vouches for it.
+    pub(crate) fn with_tls() -> (Self, String, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: String| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path
+        };
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let own = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let cert = params.signed_by(&own, &authority).unwrap();
+        let (cert, key) = (file("cert.pem", cert.pem()), file("key.pem", own.serialize_pem()));
+        let ca = file("ca.pem", authority.pem());
+        let tls = Some(TlsOptions { cert, key, client_ca: None });
+        let store = FsStore::open(&dir.path().join("cache"), Options::default()).unwrap();
+        let options = ServerOptions { tls, ..ServerOptions::default() };
+        let server = Self::serving(options, Arc::new(Content { store, _dir: dir }));
+        let url = server.url().replace("http:", "https:");
+        (server, url, ca)
     }
 
     /// Another one with the content of this one.

@@ -5,6 +5,7 @@
 
 mod bazel;
 mod ccache;
+mod coding;
 mod gradle;
 mod kv;
 mod maven;

@@ -1,7 +1,7 @@
 //! Uploads that come in parts, over several requests.
 
-use axum::body::Body;
-use bytes::BytesMut;
+use axum::BoxError;
+use bytes::{Bytes, BytesMut};
 use cache_core::{Digest, HashFunction};
 use http::StatusCode;
 use tokio::sync::watch;
@@ -68,12 +68,16 @@ impl Spool {
     ///
     /// # Cancel safety
     /// Dropping the future may lose the upload.
-    pub(crate) async fn append(
+    pub(crate) async fn append<B>(
         &self,
         partial: &mut Partial,
-        body: &mut Body,
+        body: &mut B,
         interrupt: &mut watch::Receiver<()>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
         let Terms { limit, patience } = self.terms();
         let (pace, mut received) = (Pace::new(patience), 0);
         loop {

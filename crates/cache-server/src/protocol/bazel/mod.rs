@@ -4,7 +4,6 @@
 //! instance and are stored as they were sent; they are served while everything is there that they name, as protobuf or, to those
 //! who ask for it, as JSON. Other values under the names of results, such as ccache's, are served as they are.
 
-mod coding;
 mod complete;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
@@ -19,12 +18,14 @@ use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::response::Response;
+use cache_core::coding::Coding;
 use cache_core::{Digest, HashFunction};
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 
+use super::coding::{self, lists};
 use super::value;
 use crate::app::Call;
 use crate::counters::add;
@@ -38,6 +39,10 @@ const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b785
 const MAX_RESULT: u64 = 64 << 20;
 /// The type of the JSON form.
 const JSON: &str = "application/json";
+/// How contents may be coded, as in bazel-remote.
+const CODINGS: [Coding; 1] = [Coding::Zstd];
+/// Largest window of an upload, as a power of two: the 8 MiB that RFC 8878 asks of decoders (section 3.1.1.1.2).
+const MAX_WINDOW: u32 = 23;
 /// Results that are converted from or to JSON at a time, over all servers of the process. Each is in memory in both forms,
 /// beyond what a request may hold otherwise; it takes milliseconds.
 static CONVERSIONS: Semaphore = Semaphore::const_new(4);
@@ -100,7 +105,7 @@ async fn as_json(call: &Call<'_>, name: &str, found: &Found) -> Option<String> {
 
 async fn put_result(call: &Call<'_>, name: &str, body: &mut Body) -> Result<Response, Refusal> {
     call.may_write()?;
-    if coding::of_upload(&call.parts.headers)? {
+    if coding::of_upload(&call.parts.headers, &CODINGS)?.is_some() {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "results come without a content encoding"));
     }
     let expected = call.expected(None);
@@ -136,25 +141,25 @@ async fn get_content(call: &Call<'_>, hex: &str) -> Result<Response, Refusal> {
     let found = value::find(call, &name).await?;
     let mut response = value::give(call, &name, &found).await?;
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
-    if call.parts.method == Method::GET && lists(&call.parts.headers, &ACCEPT_ENCODING, "zstd") {
-        response = coding::compress(response, found.len);
+    if call.parts.method == Method::GET && lists(&call.parts.headers, &ACCEPT_ENCODING, Coding::Zstd.name()) {
+        response = coding::encode(response, Coding::Zstd, found.len).await;
     }
     Ok(response)
 }
 
 async fn put_content(call: &Call<'_>, hex: &str, body: &mut Body) -> Result<Response, Refusal> {
     call.may_write()?;
-    let compressed = coding::of_upload(&call.parts.headers)?;
+    let coding = coding::of_upload(&call.parts.headers, &CODINGS)?;
     let digest = Digest::from_hex(HashFunction::Sha256, hex)
         .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?;
     let sent = call.expected(Some(digest));
     let name = content_name(hex);
-    if compressed {
+    if let Some(coding) = coding {
         let expected = Expected { len: Some(coding::announced(&call.parts.headers)?), ..sent };
         if sent.len.is_some_and(|len| len > sent.limit) {
             return Err(Refusal::too_large(sent.limit));
         }
-        let mut body = coding::Decompressed::new(body, call.options().timeouts.turn).await?;
+        let mut body = coding::Decoded::new(body, coding, MAX_WINDOW, call.options().timeouts.turn).await?;
         store_content(call, &name, &mut body, &expected).await?;
         return Ok(empty(StatusCode::OK));
     }
@@ -189,22 +194,4 @@ where
         return Ok(());
     }
     value::put(call, name, body, expected, BTreeMap::new()).await
-}
-
-/// Returns whether a header lists `wanted`, and does not list it as refused.
-fn lists(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|item| {
-            let mut parts = item.split(';').map(str::trim);
-            let is_wanted = parts.next().is_some_and(|value| value.eq_ignore_ascii_case(wanted));
-            let refused = |part: &str| {
-                let quality = part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="));
-                quality.and_then(|quality| quality.parse::<f32>().ok()) == Some(0.0)
-            };
-            is_wanted && !parts.any(refused)
-        })
 }

@@ -4,16 +4,23 @@ use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::response::Response;
+use cache_core::coding::Coding;
 use cache_core::{Digest, HashFunction, Namespace, PutMode};
-use http::StatusCode;
+use http::header::{ACCEPT_ENCODING, VARY};
+use http::{HeaderValue, Method, StatusCode};
 
 use crate::Protocol;
 use crate::app::{App, Call};
 use crate::counters::add;
+use crate::protocol::coding::{self, Decoded};
 use crate::protocol::value;
 use crate::reply::{Refusal, empty};
-use crate::vault::{Place, Upload};
+use crate::vault::{Expected, Place, Upload};
 
+/// How blobs may be coded on their way, as a header says it.
+pub(super) const CODINGS: HeaderValue = HeaderValue::from_static("zstd, lz4");
+/// Largest window of an upload in zstd, as a power of two: what the program `zstd` uses unless it is told to try hard.
+const MAX_WINDOW: u32 = 21;
 /// Blobs that are looked for at a time: together, what is kept in their entries fits into one piece of a download.
 const AT_A_TIME: usize = 16;
 
@@ -30,7 +37,31 @@ pub(super) fn digest(function: &str, hex: &str) -> Result<Digest, Refusal> {
 }
 
 pub(super) async fn get(call: &Call<'_>, function: &str, hex: &str) -> Result<Response, Refusal> {
-    value::get(call, &name(&digest(function, hex)?)).await
+    let name = name(&digest(function, hex)?);
+    let found = value::find(call, &name).await?;
+    let mut response = value::give(call, &name, &found).await?;
+    let headers = &call.parts.headers;
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+    let wanted = |coding: &Coding| coding::lists(headers, &ACCEPT_ENCODING, coding.name());
+    match Coding::ALL.into_iter().find(wanted) {
+        Some(coding) if call.parts.method == Method::GET => {
+            Ok(coding::encode(response, coding, found.len).await)
+        }
+        _ => Ok(response),
+    }
+}
+
+/// Returns how an upload is coded, if it is.
+pub(super) fn coding_of(call: &Call<'_>) -> Result<Option<Coding>, Refusal> {
+    coding::of_upload(&call.parts.headers, &Coding::ALL).map_err(|refusal| {
+        let message = refusal.message().to_owned();
+        Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).with(ACCEPT_ENCODING, CODINGS)
+    })
+}
+
+/// Returns the content of a coded upload, once it is its turn.
+pub(super) async fn decoded<B>(call: &Call<'_>, coding: Coding, body: B) -> Result<Decoded<B>, Refusal> {
+    Decoded::new(body, coding, MAX_WINDOW, call.options().timeouts.turn).await
 }
 
 pub(super) async fn put(
@@ -42,7 +73,17 @@ pub(super) async fn put(
     let digest = digest(function, hex)?;
     call.may_write()?;
     let sha256 = (digest.function() == HashFunction::Sha256).then_some(digest);
-    let upload = call.app.vault.spool.receive(body, &call.expected(sha256)).await?;
+    let (sent, spool) = (call.expected(sha256), &call.app.vault.spool);
+    let upload = match coding_of(call)? {
+        None => spool.receive(body, &sent).await?,
+        Some(_) if sent.len.is_some_and(|len| len > sent.limit) => {
+            return Err(Refusal::too_large(sent.limit));
+        }
+        Some(coding) => {
+            let expected = Expected { len: Some(coding::announced(&call.parts.headers)?), ..sent };
+            spool.receive(&mut decoded(call, coding, body).await?, &expected).await?
+        }
+    };
     store(call.app, &call.namespace, &digest, upload).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
+use http::header::ACCEPT_ENCODING;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -72,7 +73,25 @@ pub(super) fn is_path(path: &[String]) -> bool {
 
 pub(super) async fn answer(call: &Call<'_>, path: &[String], body: &mut Body) -> Result<Response, Refusal> {
     let (action, names) = routes::find(&call.parts.method, path)?;
-    match (action, names.as_slice()) {
+    let answer = act(call, action, &names, body).await;
+    if !action.is_about_blobs() {
+        return answer;
+    }
+    // Clients send nothing coded before they know that it is taken (RFC 7694).
+    match answer {
+        Ok(mut response) => {
+            response.headers_mut().insert(ACCEPT_ENCODING, blobs::CODINGS);
+            Ok(response)
+        }
+        Err(refusal) if refusal.status() == StatusCode::NOT_FOUND => {
+            Err(refusal.with(ACCEPT_ENCODING, blobs::CODINGS))
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+async fn act(call: &Call<'_>, action: Action, names: &[&str], body: &mut Body) -> Result<Response, Refusal> {
+    match (action, names) {
         (Action::Describe, _) => Ok(describe(call)),
         (Action::OpenApi, _) => Ok(with_content(StatusCode::OK, JSON, openapi::document().to_string())),
         (Action::List, _) => list::list(call).await,

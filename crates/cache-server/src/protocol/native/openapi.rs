@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use cache_core::coding::Coding;
+
 use super::routes::{Operation, ROUTES, Route};
 
 /// What every request may be answered besides.
@@ -83,6 +85,23 @@ fn operation_of(operation: &Operation) -> Value {
     }
     if operation.answers.contains(&206) {
         parameters.push(json!({ "name": "Range", "in": "header", "schema": { "type": "string" } }));
+    }
+    let coded = match operation.id {
+        "getBlob" => Some("Accept-Encoding"),
+        "putBlob" | "appendToUpload" => Some("Content-Encoding"),
+        _ => None,
+    };
+    if let Some(name) = coded {
+        parameters.push(
+            json!({ "name": name, "in": "header", "schema": { "examples": Coding::ALL.map(Coding::name) } }),
+        );
+    }
+    if operation.id == "putBlob" {
+        let description = "The length of the blob, if it comes coded.";
+        let schema = json!({ "type": "integer", "minimum": 0 });
+        parameters.push(json!({
+            "name": "X-Digest-SizeBytes", "in": "header", "description": description, "schema": schema,
+        }));
     }
     if !parameters.is_empty() {
         described["parameters"] = parameters.into();

@@ -24,6 +24,21 @@ pub(super) enum Action {
     Batch,
 }
 
+impl Action {
+    /// Returns whether its answer says how blobs may be coded when they are sent.
+    pub(super) fn is_about_blobs(self) -> bool {
+        matches!(
+            self,
+            Self::Describe
+                | Self::GetBlob
+                | Self::PutBlob
+                | Self::BeginUpload
+                | Self::FindUpload
+                | Self::Missing
+        )
+    }
+}
+
 /// A path below `/v1`, with what is in braces left open.
 #[derive(Debug)]
 pub(super) struct Route {
@@ -169,7 +184,7 @@ pub(super) const ROUTES: &[Route] = &[
                 "putBlob",
                 OPAQUE,
                 None,
-                [204, 413, 507],
+                [204, 413, 415, 507],
                 "Stores a blob if it has this digest."
             ),
             operation!(
@@ -215,7 +230,7 @@ pub(super) const ROUTES: &[Route] = &[
                 "appendToUpload",
                 OPAQUE,
                 None,
-                [204, 404, 409, 422, 423, 507],
+                [204, 404, 409, 415, 422, 423, 507],
                 "Appends a part, of which stays what arrives. The last one stores the blob if it has its digest."
             ),
             operation!(DELETE, GiveUp, "giveUpUpload", None, None, [204, 404], "Gives an upload up."),

@@ -10,6 +10,7 @@ use axum::response::Response;
 use cache_core::{Digest, Namespace};
 use http::header::LOCATION;
 use http::{HeaderName, HeaderValue, StatusCode};
+use http_body_util::Either;
 use tokio::sync::{Mutex as Turn, watch};
 use tokio::time::{Instant, sleep};
 
@@ -141,7 +142,13 @@ pub(super) async fn append(call: &Call<'_>, id: &str, body: &mut Body) -> Result
         let refusal = Refusal::new(StatusCode::CONFLICT, message).coded("other-offset", None);
         return Err(refusal.with(OFFSET, there.into()));
     }
-    let (app, id, mut body) = (Arc::clone(call.app), id.to_owned(), std::mem::take(body));
+    let body = std::mem::take(body);
+    // What of a coded part arrived before it broke off stays as well, and the offset counts what it is when it is not coded.
+    let mut body = match blobs::coding_of(call)? {
+        None => Either::Left(body),
+        Some(coding) => Either::Right(blobs::decoded(call, coding, body).await?),
+    };
+    let (app, id) = (Arc::clone(call.app), id.to_owned());
     let task = tokio::spawn(async move {
         let mut interrupt = open.interrupt.subscribe();
         let appended = app.vault.spool.append(&mut partial, &mut body, &mut interrupt).await;
