@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::signing::{Keyring, Unsigned};
-use cache_core::{Observers, Policy};
+use cache_core::{Error, Observers, Policy};
 use cache_fs::{FsStore, Layout, Options};
 use cache_run::Signing;
 use cache_run::access::AccessLog;
@@ -29,7 +29,20 @@ pub(crate) fn open_as(config: &Config, changed: impl FnOnce(Options) -> Options)
         Observers::default()
     });
     let options = changed(Options { read_only, observers, ..options(config, &dir) });
-    Ok(FsStore::open(&dir, options)?)
+    open_dir(&dir, options).map_err(Failure::failed)
+}
+
+/// Opens the cache in `dir`.
+///
+/// # Errors
+/// In one sentence, with what can be done about it.
+fn open_dir(dir: &Path, options: Options) -> Result<FsStore, String> {
+    FsStore::open(dir, options).map_err(|error| match error {
+        Error::Io { .. } => {
+            format!("{error}; make it a directory that you can write to, or name another one with --dir")
+        }
+        other => failure::sentence(&other),
+    })
 }
 
 /// Returns who records the accesses, if the settings want that.
@@ -99,9 +112,9 @@ pub(crate) fn open_for_run(config: &Config) -> ForRun {
         Ok(observers) => (observers, None),
         Err(warning) => (Observers::default(), Some(warning)),
     };
-    match FsStore::open(&dir, Options { read_only, observers, ..options(config, &dir) }) {
+    match open_dir(&dir, Options { read_only, observers, ..options(config, &dir) }) {
         Ok(store) => ForRun { store: Some(store), signing, read_only, trouble: None, warning },
-        Err(error) => ForRun { warning, ..ForRun::without(Some(failure::sentence(&error))) },
+        Err(trouble) => ForRun { warning, ..ForRun::without(Some(trouble)) },
     }
 }
 

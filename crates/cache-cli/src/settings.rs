@@ -495,7 +495,7 @@ impl Kind {
             Self::Addresses => {
                 "addresses such as 127.0.0.1, 0.0.0.0:8080, [::1]:8080 or unix:/run/cache.sock".to_owned()
             }
-            Self::Words => "words with commas between them, in a file a list".to_owned(),
+            Self::Words => "a text with commas between the words, or a list of texts".to_owned(),
             Self::Duration { .. } => "a duration such as 90s, 10m or 7d".to_owned(),
             Self::Choice(choices) => match choices.split_last() {
                 Some((last, rest)) => format!("{} or {last}", rest.join(", ")),

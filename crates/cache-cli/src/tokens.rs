@@ -1,10 +1,10 @@
 //! The file with the tokens of a server: read by `serve`, written by `token`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use cache_core::Timestamp;
+use cache_core::{Timestamp, files};
 use cache_server::Token;
 use serde::{Deserialize, Serialize};
 
@@ -67,10 +67,7 @@ impl Tokens {
             Content::Missing => return Ok(None),
             Content::Text(text) => text,
             Content::Untrusted(why) => {
-                return Err(format!(
-                    "the tokens in {shown} do not count because {why}; check it, then take it over with chown or chmod, or \
-                     set VITTE_CACHE_TRUST_CONFIG=1"
-                ));
+                return Err(format!("the tokens in {shown} do not count because {why}"));
             }
         };
         let broken = |error: serde_json::Error| {
@@ -103,7 +100,7 @@ impl Tokens {
             )
         };
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        create_dir(dir).map_err(failed)?;
+        files::create_private_dir(dir).map_err(failed)?;
         let lock = private(&self.lock_path()).map_err(failed)?;
         lock.lock().map_err(failed)?;
         let mut tokens = self.read()?.unwrap_or_default();
@@ -130,17 +127,6 @@ impl Tokens {
     }
 }
 
-#[cfg(unix)]
-fn create_dir(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
-#[cfg(not(unix))]
-fn create_dir(dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)
-}
-
 /// Opens a file that only its owner may use.
 fn private(path: &Path) -> io::Result<File> {
     let mut options = File::options();
@@ -152,8 +138,11 @@ fn private(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
+
     use cache_server::Right;
+
+    use super::*;
 
     fn record(name: &str) -> Record {
         Record::new(Token::create(name, Right::Read, None).unwrap().0, Timestamp::from_millis(7))

@@ -76,7 +76,8 @@ impl CoordinatorBuilder {
         self
     }
 
-    /// Sets whether a tier that fails makes an error: of what would be a miss because of it, and of every write.
+    /// Sets whether a tier that fails makes an error: of what would be a miss because of it, and of every write but to tiers
+    /// that are written in the background and get it later.
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self

@@ -162,6 +162,8 @@ impl Chain {
             match self.ask(index, key, Urgency::Urgent).await {
                 Answer::Found(_) => return Ok(true),
                 Answer::Nothing(_) => {}
+                // It gets the entry later, and only where it has none.
+                Answer::Unknown(_) if self.link(index).background => {}
                 Answer::Unknown(error) => trouble = Some(error),
             }
         }
@@ -225,12 +227,10 @@ impl Chain {
                         self.listener.tell(|| TierEvent::Removed { tier: link.name(), key });
                     }
                 }
-                Err(error) => {
-                    if link.background {
-                        self.pushes.add(&self.listener, index, link.name(), key, Errand::Remove, 0);
-                    }
-                    trouble = Some(error);
+                Err(_) if link.background => {
+                    self.pushes.add(&self.listener, index, link.name(), key, Errand::Remove, 0);
                 }
+                Err(error) => trouble = Some(error),
             }
         }
         match trouble {

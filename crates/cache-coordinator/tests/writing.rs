@@ -359,6 +359,39 @@ async fn what_no_tier_can_take_is_let_go_unless_strict() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_strict_chain_goes_on_without_a_tier_that_is_written_in_the_background() {
+    let (first, last) = (faulty(), faulty());
+    store(last.inner(), &key(2), &entry("theirs", &[]), &[]).await;
+    store(first.inner(), &key(3), &entry("old", &[]), &[]).await;
+    store(last.inner(), &key(3), &entry("old", &[]), &[]).await;
+    let clock = Arc::new(common::TokioClock::default());
+    let chain = two(&first, &last).strict(true).clock(clock).build().unwrap();
+    Health::Failing.befall(&last);
+    for number in [1, 2] {
+        let put = chain.put(&key(number), &entry("mine", &[]), PutMode::IfAbsent).await.unwrap();
+        assert_eq!(put, PutOutcome::Stored);
+        let again = chain.put(&key(number), &entry("again", &[]), PutMode::IfAbsent).await.unwrap();
+        assert_eq!(again, PutOutcome::Present);
+        assert_eq!(chain.get(&key(number)).await.unwrap(), Some(entry("mine", &[])));
+    }
+    assert!(chain.remove(&key(3)).await.unwrap());
+    last.heal();
+    settle(&chain).await;
+    // What is there already stays, as was asked for.
+    for (number, found) in [(1, Some("mine")), (2, Some("theirs")), (3, None)] {
+        assert_eq!(
+            last.inner().get(&key(number)).await.unwrap(),
+            found.map(|name| entry(name, &[])),
+            "{number}"
+        );
+    }
+    // A tier that callers write to is needed.
+    Health::Failing.befall(&first);
+    assert!(chain.put(&key(4), &entry("x", &[]), PutMode::IfAbsent).await.is_err());
+    assert!(chain.remove(&key(1)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_put_changes_nothing() {
     let (first, last) = (faulty(), faulty());
     store(last.inner(), &key(1), &entry("old", &[]), &[]).await;

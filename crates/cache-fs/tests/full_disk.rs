@@ -1,59 +1,20 @@
 //! A disk that is really full.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test that cannot go on has failed; one that cannot be run says why"
-)]
+#![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 #![cfg(target_os = "linux")]
 
 mod common;
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use cache_core::{Error, Policy, PutMode};
 use cache_fs::{FsStore, Options};
+use cache_testkit::SmallDisk;
 use common::{content, entry, hit, key, options};
-
-/// A file system of 4 MiB in memory.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// Mounts it, or says why not.
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=4m,mode=700", "vitte-cache-test"])
-            .arg(dir.path())
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(dir)),
-            other => {
-                let must =
-                    std::env::var("CI").is_ok_and(|ci| ci == "true") && rustix::process::geteuid().is_root();
-                assert!(!must, "root in CI must be able to mount a tmpfs: {other:?}");
-                eprintln!("skipped: cannot mount a tmpfs: {other:?}");
-                None
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
 
 #[test]
 fn a_full_disk_makes_room_once_and_goes_on() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = SmallDisk::mount(4) else { return };
     // No limit of its own: only the disk says stop.
     let clock = common::clock();
     let store =
@@ -73,11 +34,10 @@ fn a_full_disk_makes_room_once_and_goes_on() {
 
 #[test]
 fn a_disk_that_others_fill_is_an_error_with_a_remedy() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = SmallDisk::mount(4) else { return };
     let store = FsStore::open(&disk.path().join("cache"), options()).unwrap();
     let _ = store.put(&key(1), &entry(content(1, 100_000)), PutMode::Overwrite).unwrap();
-    let mut ballast = std::fs::File::create(disk.path().join("ballast")).unwrap();
-    while std::io::Write::write_all(&mut ballast, &[1; 4096]).is_ok() {}
+    disk.fill();
     // What is there stays readable while nothing is written.
     assert!(hit(&store, &key(1)).is_some());
     for refused in [
@@ -90,15 +50,14 @@ fn a_disk_that_others_fill_is_an_error_with_a_remedy() {
     }
     assert_eq!(common::files(&disk.path().join("cache/files-v1/tmp")).len(), 0);
     // It works again as soon as there is room.
-    drop(ballast);
-    std::fs::remove_file(disk.path().join("ballast")).unwrap();
+    disk.empty();
     let _ = store.put(&key(2), &entry("x"), PutMode::Overwrite).unwrap();
     assert!(hit(&store, &key(2)).is_some());
 }
 
 #[test]
 fn what_is_protected_does_not_go_for_a_full_disk() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = SmallDisk::mount(4) else { return };
     let store =
         FsStore::open(&disk.path().join("cache"), Options { protect: Duration::from_mins(1), ..options() })
             .unwrap();
@@ -116,7 +75,7 @@ fn what_is_protected_does_not_go_for_a_full_disk() {
 
 #[test]
 fn the_free_space_floor_is_kept() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = SmallDisk::mount(4) else { return };
     let policy = Policy { free_space_floor: 2 << 20, ..Policy::unlimited() };
     let clock = common::clock();
     let store = FsStore::open(

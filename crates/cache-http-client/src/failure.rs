@@ -1,6 +1,5 @@
 //! What an attempt may come to, and whether another one makes sense.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use cache_core::Error;
@@ -45,6 +44,25 @@ impl Failure {
     }
 }
 
+/// Returns what went wrong, without the layers of the library that only say that something did.
+fn why(error: &dyn std::error::Error) -> String {
+    const LAYERS: [&str; 2] = ["error sending request", "client error ("];
+    let mut why = error.to_string();
+    let mut source = error.source();
+    // Chains are short; a bound costs nothing.
+    for _ in 0..8 {
+        let Some(cause) = source else { break };
+        let text = cause.to_string();
+        if LAYERS.iter().any(|layer| why.starts_with(layer)) {
+            why = text;
+        } else if !why.ends_with(&text) {
+            why = format!("{why}: {text}");
+        }
+        source = cause.source();
+    }
+    why
+}
+
 impl Server {
     /// Returns that the server is out of reach, because of `why`.
     pub(crate) fn unavailable(&self, why: impl Into<String>) -> Error {
@@ -58,18 +76,7 @@ impl Server {
     /// Returns what an error of the HTTP library means. There are no addresses in it: they are known, and may be secret.
     pub(crate) fn broken(&self, error: reqwest::Error) -> Failure {
         let is_ours = error.is_builder();
-        let error = error.without_url();
-        let mut why = error.to_string();
-        let mut source = error.source();
-        // Chains are short; a bound costs nothing.
-        for _ in 0..8 {
-            let Some(cause) = source else { break };
-            let text = cause.to_string();
-            if !why.ends_with(&text) {
-                why = format!("{why}: {text}");
-            }
-            source = cause.source();
-        }
+        let why = why(&error.without_url());
         if is_ours {
             let place = self.place();
             return Failure::lasting(Error::Invalid(format!("{place} cannot be asked: {why}")));

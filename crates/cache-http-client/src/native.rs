@@ -36,13 +36,13 @@ use crate::wire::{Wire, capabilities};
 /// Things in one question: what the server takes at most.
 const MAX_ITEMS: usize = 2_000;
 /// Bytes of the largest thing in a batch: what the server sends at most.
-const MAX_BATCHED: usize = 256 << 10;
+pub(crate) const MAX_BATCHED: usize = 256 << 10;
 /// Bytes of the largest answer in JSON that is read: a page of entries with many dependencies each.
 const MAX_JSON: u64 = 64 << 20;
 /// Bytes of the largest refusal that is read.
 const MAX_PROBLEM: u64 = 256 << 10;
 /// The length before what comes in a batch, in bytes.
-const LEN: usize = 4;
+pub(crate) const LEN: usize = 4;
 
 /// A server of this project.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(crate) struct Native {
 
 /// What a batch says of one thing.
 #[derive(Debug, PartialEq, Eq)]
-enum Frame {
+pub(crate) enum Frame {
     Absent,
     Here(Bytes),
     /// It has to be asked for alone.
@@ -169,7 +169,7 @@ impl Native {
 struct Alone;
 
 /// Takes the next frame out of `buffer`, if there is a whole one.
-fn next_frame(buffer: &mut BytesMut, server: &Server) -> Result<Option<Frame>, Failure> {
+pub(crate) fn next_frame(buffer: &mut BytesMut, server: &Server) -> Result<Option<Frame>, Failure> {
     let garbage = || Failure::lasting(server.unavailable("what it answers is no batch"));
     let Some(state) = buffer.first() else { return Ok(None) };
     let frame = match state {

@@ -17,6 +17,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tracing::Instrument as _;
 
+use crate::answers::Answers;
 use crate::counters::{Counters, Totals, add};
 use crate::framing;
 use crate::gate::Gate;
@@ -60,8 +61,12 @@ pub(crate) struct App {
 }
 
 /// Where a request came from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) IpAddr);
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    /// What is being sent there over the same connection.
+    pub(crate) answers: Answers,
+}
 
 /// A request to a protocol, by somebody who may make it.
 pub(crate) struct Call<'a> {
@@ -164,12 +169,14 @@ impl App {
 
 async fn answer(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     request: Request<Body>,
 ) -> Response {
     let (parts, mut body) = request.into_parts();
+    let address = peer.address;
     let mut record = Record::new(Arc::clone(&app), app.request_id(), peer, &parts);
     let settings = app.settings();
+    let patience = settings.options.timeouts.body;
     add(&app.totals.requests, 1);
     // Whether the server lives must be known most of all when it is busy.
     if !health::is_path(parts.uri.path()) {
@@ -179,21 +186,27 @@ async fn answer(
             let message = "the server has too much to do";
             let refusal = Refusal::later(StatusCode::SERVICE_UNAVAILABLE, message, RETRY);
             let response = refuse(&parts, refusal);
-            return finish(record, &parts, body, response).await;
+            return finish(record, &parts, body, response, patience).await;
         }
     }
     let span = record.span();
-    let answer = app.dispatch(&settings, &parts, peer, &mut body, &mut record).instrument(span).await;
+    let answer = app.dispatch(&settings, &parts, address, &mut body, &mut record).instrument(span).await;
     let response = answer.unwrap_or_else(|refusal| refuse(&parts, refusal));
-    finish(record, &parts, body, response).await
+    finish(record, &parts, body, response, patience).await
 }
 
-async fn finish(record: Record, parts: &Parts, body: Body, mut response: Response) -> Response {
+async fn finish(
+    record: Record,
+    parts: &Parts,
+    body: Body,
+    mut response: Response,
+    patience: Duration,
+) -> Response {
     drain(parts, body).await;
     if let Ok(value) = HeaderValue::from_str(record.id()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    record.follow(response)
+    record.follow(response, patience)
 }
 
 /// Returns a refusal as the clients of the protocol that was asked take it.

@@ -92,7 +92,7 @@ impl Connection {
             None => {
                 let stream = Direct::new(stream);
                 let lane = stream.lane();
-                let stream = Idle::new(stream, timeouts.header, timeouts.idle);
+                let stream = Idle::new(stream, timeouts.header, timeouts.idle, self.peer.answers.clone());
                 self.talk(stream, &settings.builder, Some(lane)).await
             }
             Some(tls) => {
@@ -103,7 +103,8 @@ impl Connection {
                 let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 match shaken {
                     Ok(stream) => {
-                        let stream = Idle::new(stream, timeouts.header, timeouts.idle);
+                        let stream =
+                            Idle::new(stream, timeouts.header, timeouts.idle, self.peer.answers.clone());
                         self.talk(stream, &settings.builder, None).await
                     }
                     Err(error) => {
@@ -114,7 +115,7 @@ impl Connection {
             }
         };
         if let Err(error) = result {
-            tracing::debug!(peer = %self.peer.0, error, "a connection failed");
+            tracing::debug!(peer = %self.peer.address, error, "a connection failed");
         }
     }
 
@@ -129,9 +130,9 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (peer, router) = (self.peer, self.router.clone());
+        let (peer, router) = (self.peer.clone(), self.router.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(peer.clone());
             let router = router.clone();
             // HTTP/2 has frames of its own.
             let lane = lane.clone().filter(|_| request.version() < Version::HTTP_2);

@@ -65,6 +65,8 @@ pub(crate) struct Totals {
     pub(crate) handshakes_failed: AtomicU64,
     pub(crate) requests: AtomicU64,
     pub(crate) shed: AtomicU64,
+    /// Answers that were read too slowly.
+    pub(crate) slow_readers: AtomicU64,
     by_protocol: BTreeMap<Protocol, Counters>,
 }
 
@@ -77,6 +79,7 @@ pub(crate) struct Sums {
     pub(crate) tls_failures: u64,
     pub(crate) requests: u64,
     pub(crate) requests_shed: u64,
+    pub(crate) slow_readers: u64,
 }
 
 impl Totals {
@@ -89,6 +92,7 @@ impl Totals {
             handshakes_failed: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             shed: AtomicU64::new(0),
+            slow_readers: AtomicU64::new(0),
             by_protocol,
         }
     }
@@ -102,6 +106,7 @@ impl Totals {
             tls_failures: get(&self.handshakes_failed),
             requests: get(&self.requests),
             requests_shed: get(&self.shed),
+            slow_readers: get(&self.slow_readers),
         }
     }
 

@@ -18,11 +18,12 @@ use http::{HeaderMap, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
+use crate::answers::Answers;
 use crate::app::{App, Peer};
 use crate::conditions::{Wanted, wanted};
 use crate::connection::Connection;
 use crate::idle::Idle;
-pub use crate::protocol::fuzzing::{hashes, message, team};
+pub use crate::protocol::fuzzing::{frame, hashes, message, question, team};
 use crate::rights::Throttle;
 use crate::settings::Settings;
 use crate::target::Target;
@@ -108,7 +109,7 @@ pub async fn connection(store: Arc<dyn Store>, bytes: &[u8]) -> Vec<u8> {
     let app = Arc::new(App::new(settings, Vault::new(store, spool, &timeouts)));
     let (_go_on, stop) = watch::channel(false);
     let mut connection = Connection {
-        peer: Peer(PEER),
+        peer: Peer { address: PEER, answers: Answers::default() },
         app: Arc::clone(&app),
         router: Arc::clone(&app).router(),
         stop,
@@ -118,7 +119,7 @@ pub async fn connection(store: Arc<dyn Store>, bytes: &[u8]) -> Vec<u8> {
     let (mut reader, mut writer) = tokio::io::split(client);
     let settings = app.settings();
     let serving = async {
-        let stream = Idle::new(server, timeouts.header, timeouts.idle);
+        let stream = Idle::new(server, timeouts.header, timeouts.idle, Answers::default());
         // That it fails is what most of what comes from a fuzzer deserves.
         let _ = connection.talk(stream, &settings.builder, None).await;
     };

@@ -1,4 +1,4 @@
-//! Connections that do nothing are closed.
+//! Connections that do nothing are closed, and those whose client does too little.
 
 use std::future::Future;
 use std::io;
@@ -9,10 +9,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::answers::Answers;
+
 /// Bytes until it is known which version of HTTP a client speaks. Before them, no other timeout counts.
 const PREFACE: u64 = 24;
 
-/// A connection that fails when no byte went in either direction for some time, or when it has not even begun to ask.
+/// A connection that fails when no byte went in either direction for some time, when its client has not even begun to ask, or
+/// when it reads an answer too slowly.
 #[derive(Debug)]
 pub(crate) struct Idle<S> {
     stream: S,
@@ -22,14 +25,15 @@ pub(crate) struct Idle<S> {
     begun_by: Instant,
     last: Instant,
     read: u64,
+    answers: Answers,
     alarm: Pin<Box<Sleep>>,
 }
 
 impl<S> Idle<S> {
-    pub(crate) fn new(stream: S, header: Duration, idle: Duration) -> Self {
+    pub(crate) fn new(stream: S, header: Duration, idle: Duration, answers: Answers) -> Self {
         let now = Instant::now();
         let alarm = Box::pin(sleep_until(now + header.min(idle)));
-        Self { stream, patience: idle, begun_by: now + header, last: now, read: 0, alarm }
+        Self { stream, patience: idle, begun_by: now + header, last: now, read: 0, answers, alarm }
     }
 
     fn deadline(&self) -> Instant {
@@ -37,17 +41,24 @@ impl<S> Idle<S> {
         if self.read < PREFACE { idle.min(self.begun_by) } else { idle }
     }
 
-    /// Fails if it is too late. The alarm is moved only when it rings: bytes come far more often.
+    /// Fails if it is too late. The alarm is put off only when it rings: bytes come far more often.
     fn check(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if let Some(answer) = self.answers.deadline()
+            && answer < self.alarm.deadline()
+        {
+            self.alarm.as_mut().reset(answer);
+        }
         while self.alarm.as_mut().poll(cx).is_ready() {
-            let deadline = self.deadline();
-            if deadline <= Instant::now() {
-                return Poll::Ready(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "nothing was sent or received for too long",
-                ));
+            let (deadline, now) = (self.deadline(), Instant::now());
+            let late = |what| Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, what));
+            if self.answers.are_late(now) {
+                return late("an answer was read too slowly");
             }
-            self.alarm.as_mut().reset(deadline);
+            if deadline <= now {
+                return late("nothing was sent or received for too long");
+            }
+            let answer = self.answers.deadline();
+            self.alarm.as_mut().reset(answer.map_or(deadline, |answer| answer.min(deadline)));
         }
         Poll::Pending
     }

@@ -33,6 +33,7 @@
 //! converted from or to JSON (4). The native protocol has one large entry at a time in memory to check it, which takes up to
 //! 40 MiB: its envelope and its value.
 
+mod answers;
 mod app;
 mod conditions;
 mod connection;
@@ -51,6 +52,7 @@ mod listen;
 mod metrics;
 mod options;
 mod outgoing;
+mod pace;
 mod protocol;
 mod record;
 mod reply;

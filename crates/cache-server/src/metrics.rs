@@ -42,6 +42,12 @@ fn text(app: &App) -> String {
             "Requests refused because of too many others.",
             sums.requests_shed,
         ),
+        (
+            "slow_readers_total",
+            "counter",
+            "Answers that were cut off because they were read too slowly.",
+            sums.slow_readers,
+        ),
         ("spool_bytes", "gauge", "Bytes of uploads under way that are in files.", app.vault.spool.used()),
         (
             "store_failures_total",

@@ -127,7 +127,8 @@ pub struct Timeouts {
     pub header: Duration,
     /// Without a single byte in either direction.
     pub idle: Duration,
-    /// For a request's body, beyond the time it takes at [`Timeouts::BODY_RATE`].
+    /// For a request's body, and for each piece of an answer's, of 256 KiB at most, beyond the time it takes at
+    /// [`Timeouts::BODY_RATE`]. Of an answer, what the systems on both sides hold counts as read.
     pub body: Duration,
     /// For a request to get its turn while as many as allowed are running.
     pub turn: Duration,
@@ -139,7 +140,7 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// Bytes per second that an upload must keep up: slower than any real network, and too fast to hold many requests open.
+    /// Bytes per second that an upload, or the reader of an answer, must keep up: slower than any real network, and too fast to hold many requests open.
     pub const BODY_RATE: u64 = 4 << 10;
     /// Bytes per second that a store must keep up: a tenth of a slow disk.
     pub const STORE_RATE: u64 = 4 << 20;

@@ -164,7 +164,10 @@ impl http_body::Body for Outgoing {
         }
         loop {
             let piece = match &mut this.source {
-                Source::Bytes(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
+                // In pieces as well: how fast they go tells how fast they are read.
+                Source::Bytes(bytes) => {
+                    Some(bytes.split_to(bytes.len().min(PIECE))).filter(|bytes| !bytes.is_empty())
+                }
                 Source::Stream(stream) => match ready!(stream.as_mut().poll_next(cx)).transpose() {
                     Ok(piece) => piece,
                     Err(error) => return this.fail(io::Error::other(error)),

@@ -1,10 +1,9 @@
 //! What is told of a request when it is over.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::Response;
@@ -16,7 +15,9 @@ use http_body::{Body as _, Frame, SizeHint};
 use tracing::{Span, field};
 
 use crate::Protocol;
-use crate::app::App;
+use crate::answers::Answer;
+use crate::app::{App, Peer};
+use crate::counters::add;
 use crate::slots::Slot;
 
 /// Bytes of a `traceparent`, in the only version that there is: <https://www.w3.org/TR/trace-context/#traceparent-header>.
@@ -32,7 +33,7 @@ pub(crate) struct Record {
     pub(crate) slot: Option<Slot>,
     app: Arc<App>,
     id: String,
-    peer: IpAddr,
+    peer: Peer,
     method: Method,
     uri: Uri,
     /// The trace that it is a part of, as its client says.
@@ -45,10 +46,12 @@ pub(crate) struct Record {
     bytes: u64,
     /// Whether all of the answer was sent.
     complete: bool,
+    /// Whether the connection was ended because the answer was read too slowly.
+    slow: bool,
 }
 
 impl Record {
-    pub(crate) fn new(app: Arc<App>, id: String, peer: IpAddr, parts: &Parts) -> Self {
+    pub(crate) fn new(app: Arc<App>, id: String, peer: Peer, parts: &Parts) -> Self {
         let traceparent = traceparent(&parts.headers);
         let span = tracing::info_span!(
             target: "vitte_cache::request",
@@ -78,6 +81,7 @@ impl Record {
             status: None,
             bytes: 0,
             complete: false,
+            slow: false,
         }
     }
 
@@ -89,20 +93,22 @@ impl Record {
         self.span.clone()
     }
 
-    /// Returns `response` as it is to be sent. The request is over when that is done.
-    pub(crate) fn follow(mut self, response: Response) -> Response {
+    /// Returns `response` as it is to be sent. The request is over when that is done, or takes longer than `patience` allows.
+    pub(crate) fn follow(mut self, response: Response, patience: Duration) -> Response {
         self.status = Some(response.status());
         if response.body().is_end_stream() || self.method == Method::HEAD {
             self.complete = true;
             return response;
         }
-        response.map(|body| Body::new(Sending { body, record: self }))
+        let answer = self.peer.answers.begin(patience);
+        response.map(|body| Body::new(Sending { body, answer, record: self }))
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
+        add(&self.app.totals.slow_readers, u64::from(self.slow));
         if let Some(protocol) = self.protocol {
             self.app.totals.of(protocol).durations.of(&self.method).add(duration);
         }
@@ -119,7 +125,7 @@ impl Drop for Record {
             target: "vitte_cache::access",
             parent: None,
             id = self.id,
-            peer = %self.peer,
+            peer = %self.peer.address,
             method = %self.method,
             path = self.uri.path(),
             protocol,
@@ -127,6 +133,7 @@ impl Drop for Record {
             status,
             bytes = self.bytes,
             complete = self.complete,
+            slow = self.slow,
             micros,
             traceparent = self.traceparent,
         );
@@ -145,7 +152,14 @@ fn traceparent(headers: &HeaderMap) -> Option<&str> {
 #[derive(Debug)]
 struct Sending {
     body: Body,
+    answer: Answer,
     record: Record,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.record.slow = self.answer.is_late();
+    }
 }
 
 impl http_body::Body for Sending {
@@ -160,11 +174,17 @@ impl http_body::Body for Sending {
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                this.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                let len = frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.record.bytes += len;
                 this.record.complete = this.body.is_end_stream();
+                // The last piece is the connection's.
+                if !this.record.complete {
+                    this.answer.sends(len);
+                }
             }
             Poll::Ready(None) => this.record.complete = true,
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Err(_))) => {}
+            Poll::Pending => this.answer.pauses(),
         }
         polled
     }

@@ -11,6 +11,7 @@ use cache_core::Store;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::answers::Answers;
 use crate::app::{App, Peer};
 use crate::connection::Connection;
 use crate::counters::add;
@@ -101,7 +102,7 @@ impl Server {
                         }
                         Some(slot) => {
                             let connection = Connection {
-                                peer: Peer(peer),
+                                peer: Peer { address: peer, answers: Answers::default() },
                                 app: Arc::clone(&app),
                                 router: router.clone(),
                                 stop: stopped.clone(),

@@ -6,9 +6,10 @@ mod common;
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use cache_server::{Anonymous, Right, Rights, ServerOptions, Token};
-use common::{content, memory, options, start_with};
+use cache_server::{Anonymous, Right, Rights, ServerOptions, Timeouts, Token};
+use common::{content, large_answer, memory, options, start_with};
 use serde_json::Value;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -95,6 +96,7 @@ async fn each_request_is_logged_once_with_what_came_of_it_and_no_secret() {
     let statuses: Vec<_> = access.iter().map(|line| line["fields"]["status"].as_u64()).collect();
     assert_eq!(statuses[..4], [Some(200), Some(200), Some(401), Some(200)]);
     assert!(access[..4].iter().all(|line| line["fields"]["complete"] == true));
+    assert!(access.iter().all(|line| line["fields"]["slow"] == false));
     let traces: Vec<_> = access.iter().map(|line| line["fields"]["traceparent"].as_str()).collect();
     assert_eq!(traces, [None, Some(trace), None, None, None]);
     assert_eq!(access[1]["fields"]["id"], got.header("x-request-id").unwrap());
@@ -111,4 +113,22 @@ async fn each_request_is_logged_once_with_what_came_of_it_and_no_secret() {
     for secret in [secret.reveal(), "vc_wrong", "password=1"] {
         assert!(!text.contains(secret), "{secret}");
     }
+
+    // Whose answer is not read.
+    let timeouts = Timeouts { body: Duration::from_millis(500), ..Timeouts::default() };
+    let server = start_with(ServerOptions { timeouts, ..options() }, memory()).await;
+    let (_slow, len) = large_answer(&server).await;
+    let last = loop {
+        let line = log.lines("vitte_cache::access").pop().unwrap();
+        if line["fields"]["path"] == "/v1/batch" {
+            break line;
+        }
+        tokio::task::yield_now().await;
+    };
+    let fields = &last["fields"];
+    assert_eq!(
+        (&fields["slow"], &fields["complete"], &fields["status"]),
+        (&true.into(), &false.into(), &200.into())
+    );
+    assert!(fields["bytes"].as_u64().unwrap() < len as u64);
 }

@@ -1,23 +1,16 @@
 //! A server on a disk that is really full.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test fails where it stands; one that cannot be run says why"
-)]
+#![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 #![cfg(target_os = "linux")]
 
 mod common;
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::Policy;
 use cache_fs::{FsStore, Layout};
 use cache_server::ServerOptions;
+use cache_testkit::SmallDisk;
 use common::{Running, content, options, start_with};
 use tokio::task::JoinSet;
 
@@ -28,52 +21,6 @@ const OLD: usize = 20;
 const CLIENTS: usize = 4;
 const TURNS: usize = 125;
 const SLOW_TURNS: usize = 1_250;
-
-/// A file system of 16 MiB in memory.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// Mounts it, or says why not.
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=16m,mode=700", "vitte-cache-test"])
-            .arg(dir.path())
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(dir)),
-            other => {
-                let must =
-                    std::env::var("CI").is_ok_and(|ci| ci == "true") && rustix::process::geteuid().is_root();
-                assert!(!must, "root in CI must be able to mount a tmpfs: {other:?}");
-                eprintln!("skipped: cannot mount a tmpfs: {other:?}");
-                None
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Leaves no room at all.
-    fn fill(&self) {
-        let mut ballast = File::create(self.path().join("ballast")).unwrap();
-        for piece in [64 << 10, 4 << 10, 1] {
-            while ballast.write_all(&vec![1; piece]).is_ok() {}
-        }
-    }
-
-    fn empty(&self) {
-        std::fs::remove_file(self.path().join("ballast")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
 
 async fn serve(disk: &SmallDisk, layout: Layout, protect: Duration) -> Running {
     let policy = Some(Policy::unlimited());
@@ -129,7 +76,7 @@ async fn ask(server: Arc<Running>) -> (usize, usize) {
 
 /// Fills a disk with values and then with what is not ours, asks, and makes room again.
 async fn full(layout: Layout, protect: Duration) -> Option<(usize, usize)> {
-    let disk = SmallDisk::mount()?;
+    let disk = SmallDisk::mount(16)?;
     let server = Arc::new(serve(&disk, layout, protect).await);
     for number in 0..OLD {
         let answer = server.ask("PUT", &format!("/kv/old/{number}"), &[], &old(number)).await;

@@ -122,6 +122,7 @@ async fn prometheus_reads_what_was_done() {
         ("requests_total", 8),
         ("requests_running", 0),
         ("requests_shed_total", 0),
+        ("slow_readers_total", 0),
         ("spool_bytes", 0),
         ("store_failures_total", 0),
         ("store_timeouts_total", 0),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use bytes::Bytes;
 use cache_core::envelope::{Compression, encode_entry};
-use cache_core::{Digest, Entry, HashFunction, Key, Namespace, Output, OutputKind, RelPath};
+use cache_core::{Digest, Entry, HashFunction, Key, Namespace, Output, OutputKind, RelPath, Timestamp};
 use cache_server::{Anonymous, Right, Rights, ServerOptions, Token};
 use common::{Answer, Client, content, memory, options, start, start_with};
 use serde_json::{Value, json};
@@ -96,6 +96,18 @@ async fn facts_of_an_entry_never_become_headers() {
     let got = server.ask("GET", &entry_at(key(1)), &[], b"").await;
     assert_eq!((got.status, got.header("content-encoding")), (200, None));
     assert_eq!(got.header("content-type"), Some("application/vnd.vitte-cache.entry"));
+}
+
+#[tokio::test]
+async fn an_entry_from_the_end_of_time_is_served() {
+    let server = start().await;
+    let mut entry = entry("x", &[]);
+    entry.meta.created = Timestamp::from_millis(u64::MAX);
+    let sent = envelope(key(1), &entry);
+    assert_eq!(server.ask("PUT", &entry_at(key(1)), &[], &sent).await.status, 204);
+    let got = server.ask("GET", &entry_at(key(1)), &[], b"").await;
+    assert_eq!((got.status, got.body == sent), (200, true));
+    assert_eq!(got.header("last-modified"), Some("Fri, 31 Dec 9999 23:59:59 GMT"));
 }
 
 #[tokio::test]

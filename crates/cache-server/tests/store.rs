@@ -32,6 +32,28 @@ async fn a_read_that_fails_is_a_miss() {
 }
 
 #[tokio::test]
+async fn what_a_store_says_nothing_about_is_a_miss() {
+    let store = Arc::new(FaultStore::new(MemoryStore::new()));
+    let server = start_with(options(), Arc::clone(&store) as Arc<dyn Store>).await;
+    let mut client = server.connect().await;
+    let values = [content(10, 1), content(10, 2)];
+    let digests = values.each_ref().map(|value| Digest::blake3(value));
+    for (digest, value) in digests.iter().zip(&values) {
+        let path = format!("/v1/blobs/blake3/{}", digest.to_hex());
+        assert_eq!(client.ask("PUT", &path, &[], value).await.status, 204);
+    }
+    let [first, second] = digests;
+    let question = format!("{{\"digests\":[\"{first}\",\"{second}\"]}}");
+    for (few, missing) in
+        [(0, format!("[\"{first}\",\"{second}\"]")), (1, format!("[\"{second}\"]")), (2, "[]".to_owned())]
+    {
+        store.inject(Operation::GetMany, .., Fault::Few(few));
+        let answer = client.ask("POST", "/v1/missing", &[], question.as_bytes()).await;
+        assert_eq!(answer.text(), format!("{{\"missing\":{missing}}}"), "{few}");
+    }
+}
+
+#[tokio::test]
 async fn a_write_that_fails_says_why_and_names_no_path() {
     let store = Arc::new(FaultStore::new(MemoryStore::new()));
     let server = start_with(options(), Arc::clone(&store) as Arc<dyn Store>).await;

@@ -52,6 +52,8 @@ pub enum Fault {
     Flip(u64),
     /// The content read or written, or the value got, ends after this many bytes as if that were all.
     Truncate(u64),
+    /// Of the answers to a question about many keys, only so many are given.
+    Few(usize),
     /// A write, put, remove, delete, collection, flush or close says that it is done and does nothing.
     Drop,
 }
@@ -79,6 +81,7 @@ impl fmt::Debug for Fault {
             Self::Wait(_) => f.write_str("Wait"),
             Self::Flip(at) => write!(f, "Flip({at})"),
             Self::Truncate(len) => write!(f, "Truncate({len})"),
+            Self::Few(count) => write!(f, "Few({count})"),
             Self::Drop => f.write_str("Drop"),
         }
     }
@@ -260,7 +263,9 @@ impl<S: Store> Store for FaultStore<S> {
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Entry>>> {
         let fault = self.disturb(Operation::GetMany).await?;
         let got = self.inner.get_many(keys).await;
-        let spoiled = got.map(|all| all.into_iter().map(|e| spoil_entry(fault.as_ref(), e)).collect());
+        let few = if let Some(Fault::Few(count)) = fault { count } else { keys.len() };
+        let spoil = |entry| spoil_entry(fault.as_ref(), entry);
+        let spoiled = got.map(|all| all.into_iter().take(few).map(spoil).collect());
         answer(fault.as_ref(), spoiled)
     }
 

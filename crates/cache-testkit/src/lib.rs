@@ -19,6 +19,8 @@ pub mod conformance;
 mod fault;
 mod gate;
 mod memory;
+#[cfg(target_os = "linux")]
+mod small_disk;
 mod task;
 
 pub use bodies::{Pulled, content, counted, endless, failing_after, in_pieces};
@@ -26,4 +28,6 @@ pub use fault::{Fault, FaultStore, Operation};
 pub use futures_executor::block_on;
 pub use gate::Gate;
 pub use memory::MemoryStore;
+#[cfg(target_os = "linux")]
+pub use small_disk::SmallDisk;
 pub use task::{BoxFuture, poll_at_most, yield_now};

@@ -83,6 +83,25 @@ pub(super) const TOOLS: &[Tool] = &[
         needed_for: "tests of the server with Nx",
     },
     Tool {
+        // Rush installs its package manager by itself, from the network, unless it is there already.
+        name: "rush-5.179.0",
+        probe: &[],
+        source: Source::Npm { packages: &["@microsoft/rush@5.179.0", "pnpm@9.15.9"], bin: "rush" },
+        needed_for: "tests of the server with Rush",
+    },
+    Tool {
+        name: "metro-0.84.6",
+        probe: &[],
+        source: Source::Npm { packages: &["metro@0.84.6"], bin: "metro" },
+        needed_for: "tests of the server with Metro's remote store",
+    },
+    Tool {
+        name: "nix",
+        probe: &["nix", "--version"],
+        source: Source::Packages(["nix-bin", "", "nix", "", "nix"]),
+        needed_for: "tests of the server as a binary cache of Nix",
+    },
+    Tool {
         name: "sccache-0.19.0",
         probe: &[],
         source: Source::Crate {

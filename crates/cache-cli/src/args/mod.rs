@@ -51,7 +51,7 @@ pub(crate) struct Globals {
     /// Use the directory even if others could have written to it
     #[arg(long, global = true)]
     pub(crate) trust_dir: bool,
-    /// Read this project file instead of the nearest .vitte/config.toml
+    /// Read this file instead of the nearest .vitte/config.toml
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
     /// Obey a configuration file that others could have written

@@ -48,7 +48,7 @@ pub(crate) struct ServeArgs {
     /// Authorities in PEM that issue the certificates of clients, which every client then needs
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = of(Id::ServerTlsClientCa))]
     pub(crate) tls_client_ca: Option<Value>,
-    /// Protocol that is not served; repeatable
+    /// Protocol that is not served, such as maven; repeatable
     #[arg(long, value_name = "NAME", value_parser = of(Id::ServerDisable))]
     pub(crate) disable: Vec<Value>,
     /// How long requests under way have when the server stops [default: 30s]

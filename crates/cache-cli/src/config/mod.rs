@@ -109,11 +109,7 @@ impl Config {
         let Some(path) = Self::server_file(globals) else { return Ok(config) };
         let text = config.read(&path, trusting, globals.config.is_some())?;
         if let Some((path, why)) = &config.untrusted {
-            return Err(Failure::usage(format_args!(
-                "{} does not count because {why}; check it, then take it over with chown or chmod, or set \
-                 VITTE_CACHE_TRUST_CONFIG=1",
-                path.display()
-            )));
+            return Err(Failure::usage(format_args!("{} does not count because {why}", path.display())));
         }
         if let Some(text) = text {
             config.take_file(&ConfigFile::parse(path, &text, file::Role::User).map_err(Failure::usage)?);
@@ -217,11 +213,7 @@ impl Config {
                 path.display()
             ))),
             Ok(trust::Content::Untrusted(why)) => {
-                self.warnings.push(format!(
-                    "{} is ignored because {why}; check it, then take it over with chown or chmod, or set \
-                     VITTE_CACHE_TRUST_CONFIG=1",
-                    path.display()
-                ));
+                self.warnings.push(format!("{} is ignored because {why}", path.display()));
                 self.untrusted = Some((path.to_path_buf(), why));
                 Ok(None)
             }
@@ -356,8 +348,7 @@ impl Config {
     pub(crate) fn run_table(&self, label: &str) -> Result<(&RunTable, &Path)> {
         if let Some((path, why)) = &self.untrusted {
             return Err(Failure::usage(format_args!(
-                "{} may not name commands because {why}; check it, then give --trust-config or set \
-                 VITTE_CACHE_TRUST_CONFIG=1",
+                "{} may not name commands because {why}",
                 path.display()
             )));
         }

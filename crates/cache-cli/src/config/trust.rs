@@ -7,12 +7,15 @@ use std::path::Path;
 /// Largest configuration file in bytes. A real one has a few kilobytes.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// What makes a file trusted.
+const TAKE_OVER: &str = "check it, then take it over with chown or chmod, or set VITTE_CACHE_TRUST_CONFIG=1";
+
 /// What is at a path.
 #[derive(Debug)]
 pub(crate) enum Content {
     Missing,
     Text(String),
-    /// A file that is not to be obeyed, and why.
+    /// A file that is not to be obeyed: why, and what to do.
     Untrusted(String),
 }
 
@@ -28,7 +31,9 @@ pub(crate) fn read(path: &Path, trusting: bool) -> Result<Content, String> {
             return Ok(Content::Missing);
         }
         Err(error) if error.kind() == ErrorKind::PermissionDenied && !trusting => {
-            return Ok(Content::Untrusted("it may not be read".to_owned()));
+            return Ok(Content::Untrusted(
+                "you may not read it; let its owner allow that, or call this as its owner".to_owned(),
+            ));
         }
         Err(error) => return Err(format!("cannot read {shown}: {error}; make it readable or remove it")),
     };
@@ -41,12 +46,12 @@ pub(crate) fn read(path: &Path, trusting: bool) -> Result<Content, String> {
     }
     if !trusting {
         if let Some(why) = flaw(&metadata, "it") {
-            return Ok(Content::Untrusted(why));
+            return Ok(Content::Untrusted(format!("{why}; {TAKE_OVER}")));
         }
         // Whoever may write to the directory can put another file in its place.
         let dir = path.parent().and_then(|dir| fs::metadata(dir).ok());
         if let Some(why) = dir.and_then(|dir| flaw(&dir, "its directory")) {
-            return Ok(Content::Untrusted(why));
+            return Ok(Content::Untrusted(format!("{why}; {TAKE_OVER}")));
         }
     }
     let mut text = String::new();

@@ -26,7 +26,12 @@ pub(crate) fn check(target: &Target, store: &FsStore) -> Findings {
     };
     let key = random_key();
     let started = Instant::now();
-    let asked = live.wait(async { tokio::time::timeout(target.timeout, live.http.get(&key)).await });
+    let ask = async {
+        live.http.get(&key).await?;
+        // Any web server can say that it has no such entry. To say which blobs are missing takes a cache.
+        live.http.missing(&[cache_core::Digest::blake3(key.to_string().as_bytes())]).await
+    };
+    let asked = live.wait(async { tokio::time::timeout(target.timeout, ask).await });
     match asked {
         Some(Ok(Ok(_))) if live.http.unsound() == 0 => {}
         Some(Ok(Ok(_))) => return failed("something answers there that is no cache".to_owned()),

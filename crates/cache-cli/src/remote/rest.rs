@@ -3,11 +3,10 @@
 //! A small file beside the local cache. What cannot be read or written is as if nobody had learned anything.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use cache_core::Fingerprint;
+use cache_core::{Clock, Fingerprint, SystemClock, Timestamp, files};
 use cache_run::human;
 use serde::{Deserialize, Serialize};
 
@@ -30,16 +29,16 @@ pub(crate) struct Rest {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct State {
-    /// Milliseconds since the epoch until which nobody asks.
-    until: u64,
+    /// Until then nobody asks.
+    until: Timestamp,
     why: String,
     /// Failures that followed on each other.
     failures: u32,
-    /// Milliseconds since the epoch until which nothing is sent.
-    writes_until: u64,
+    /// Until then nothing is sent.
+    writes_until: Timestamp,
     writes_why: String,
     /// When leftovers were tried.
-    leftovers: u64,
+    leftovers: Timestamp,
 }
 
 impl Rest {
@@ -63,24 +62,24 @@ impl Rest {
     /// Notes that the server is in trouble.
     pub(crate) fn failed(&self, why: &str) {
         let mut state = self.load();
-        let recent = millis(LONGEST) + state.until > now();
+        let recent = state.until.plus(LONGEST) > now();
         state.failures = if recent { state.failures.saturating_add(1) } else { 1 };
         let time = FIRST.saturating_mul(1 << (state.failures - 1).min(8)).min(LONGEST);
-        (state.until, state.why) = (now() + millis(time), cut(why));
+        (state.until, state.why) = (now().plus(time), cut(why));
         self.save(&state);
     }
 
     /// Notes that the server takes nothing from us.
     pub(crate) fn refused(&self, why: &str) {
         let mut state = self.load();
-        (state.writes_until, state.writes_why) = (now() + millis(REFUSED), cut(why));
+        (state.writes_until, state.writes_why) = (now().plus(REFUSED), cut(why));
         self.save(&state);
     }
 
     /// Returns whether it is time to try what is left of uploads, and notes that it is done.
     pub(crate) fn leftovers_due(&self) -> bool {
         let mut state = self.load();
-        let due = rest(state.leftovers + millis(LEFTOVERS), LEFTOVERS).is_none();
+        let due = rest(state.leftovers.plus(LEFTOVERS), LEFTOVERS).is_none();
         if due {
             state.leftovers = now();
             self.save(&state);
@@ -104,21 +103,17 @@ impl Rest {
     }
 
     fn save(&self, state: &State) {
-        let write = || -> std::io::Result<()> {
-            let dir = self.path.parent().unwrap_or(&self.path);
-            let mut file = tempfile::NamedTempFile::new_in(dir)?;
-            file.write_all(&serde_json::to_vec(state)?)?;
-            file.persist(&self.path).map(drop).map_err(|error| error.error)
-        };
-        // Then the next run finds out for itself.
-        let _ = write();
+        // If it cannot be kept, the next run finds out for itself.
+        if let Ok(text) = serde_json::to_vec(state) {
+            let _ = files::replace(&self.path, &text);
+        }
     }
 }
 
 /// Returns how long it is until `until`; nothing if that is over, or further away than anybody would have said.
-fn rest(until: u64, longest: Duration) -> Option<Duration> {
-    let left = until.checked_sub(now()).filter(|left| *left > 0 && *left <= millis(longest))?;
-    Some(Duration::from_millis(left))
+fn rest(until: Timestamp, longest: Duration) -> Option<Duration> {
+    let left = until.since(now());
+    (left > Duration::ZERO && left <= longest).then_some(left)
 }
 
 fn tell(why: &str, left: Duration) -> String {
@@ -129,12 +124,8 @@ fn cut(why: &str) -> String {
     why.chars().take(MAX_WHY).collect()
 }
 
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn now() -> Timestamp {
+    SystemClock.now()
 }
 
 #[cfg(test)]
@@ -150,9 +141,9 @@ mod tests {
         assert!(rest.resting().unwrap().starts_with("no answer; tried again in "));
         let first = rest.load().until;
         rest.failed("no answer");
-        assert!(rest.load().until >= first + 25_000, "twice as long");
+        assert!(rest.load().until >= first.plus(Duration::from_secs(25)), "twice as long");
         (0..100).for_each(|_| rest.failed("no answer"));
-        assert!(rest.load().until <= now() + millis(LONGEST));
+        assert!(rest.load().until <= now().plus(LONGEST));
         assert!(Rest::new(dir.path(), "https://b.example").resting().is_none(), "each server has its own");
         rest.refused("it does not allow PUT");
         assert!(rest.refusing().is_some() && rest.resting().is_some());

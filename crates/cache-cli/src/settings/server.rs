@@ -205,7 +205,7 @@ pub(super) const TABLE: &[Setting] = &[
         kind: Kind::Duration { none: false },
         default: "1m",
         files: Files::User,
-        doc: "How long an upload may take beyond the time that it takes at 4 KiB a second.",
+        doc: "How long an upload, or each 256 KiB of a download, may take beyond the time that it takes at 4 KiB a second.",
     },
     Setting {
         id: Id::ServerDrainTimeout,

@@ -159,7 +159,8 @@ fn remote(context: &Context, store: &FsStore) -> Vec<Check> {
     let mut checks = vec![match findings.answer {
         Err(why) => Check::fail(
             NAME,
-            format!("{url}: {why}"),
+            // Most reasons name it already.
+            if why.contains(url.as_str()) { why } else { format!("{url}: {why}") },
             "check the address, the network and the token; until then only the local cache is used",
         ),
         Ok(took) if took > SLOW => Check::warn(

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+#[path = "../common/place.rs"]
+mod place;
+
 mod house;
 mod journal;
 mod manual;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::server::{Odd, Real};
+use crate::server::{Odd, Real, nobody};
 use crate::site::Machine;
 
 const SECRET: &str = "hunter2-correct-horse-battery";
@@ -120,6 +120,17 @@ fn doctor_asks_the_server() {
     let one = one.set("VITTE_REMOTE_CACHE_TOKEN", write.reveal());
     let writes = one.call(["doctor"]);
     assert!(writes.stdout.contains("results can be stored there"), "{}", writes.stdout);
+    // A web server without a cache has no entry either.
+    let elsewhere = format!("http://{}/elsewhere", server.address);
+    let one = one.set("VITTE_REMOTE_CACHE_MODE", "read").set("VITTE_REMOTE_CACHE_URL", &elsewhere);
+    let wrong = one.call(["doctor"]);
+    assert!(wrong.code != 0 && wrong.stdout.contains("it cannot say what is missing"), "{}", wrong.stdout);
+    let nobody = nobody();
+    let one = one.set("VITTE_REMOTE_CACHE_URL", &nobody);
+    let gone = one.call(["doctor"]);
+    let start = format!("the cache at {nobody}/ is unavailable: tcp connect error: ");
+    assert!(gone.code != 0 && gone.stdout.contains(&start), "{}", gone.stdout);
+    assert_eq!(gone.stdout.matches(&nobody).count(), 1, "{}", gone.stdout);
     let one = one.set("VITTE_REMOTE_CACHE_TYPO", "1");
     assert!(one.call(["doctor"]).stdout.contains("VITTE_REMOTE_CACHE_TYPO means nothing"));
 }

@@ -150,3 +150,19 @@ fn another_server_may_stand_behind_it() {
         finish(second.command(["config", "--json"]).env("VITTE_SERVER_REMOTE_TOKEN", &secret)).code(0);
     assert!(shown.stdout.contains("(not shown)") && !shown.stdout.contains(&secret), "{shown:?}");
 }
+
+#[test]
+fn a_server_behind_it_that_is_gone_keeps_nobody_from_storing() {
+    let place = Place::new();
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = place.write("server.toml", &format!("[server]\nremote_url = 'http://{gone}'\n"));
+    let server = place.serve(&format!("--config {}", config.display()));
+    // What Nx stores is to be the first under its name.
+    for path in ["/kv/x", "/v1/cache/12345"] {
+        assert_eq!(server.get(path, None).0, 404, "{path}");
+        assert_eq!(server.put(path, None, b"value"), 200, "{path}");
+        assert_eq!(server.get(path, None), (200, b"value".to_vec()), "{path}");
+    }
+    assert_eq!(server.put("/v1/cache/12345", None, b"other"), 409);
+    assert_eq!(server.get("/v1/cache/12345", None), (200, b"value".to_vec()));
+}

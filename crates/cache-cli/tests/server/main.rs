@@ -3,6 +3,9 @@
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+#[path = "../common/place.rs"]
+mod place;
+
 mod refusals;
 mod support;
 mod tokens;

@@ -101,6 +101,35 @@ fn a_port_that_is_taken_is_named() {
     assert!(done.stderr.starts_with(&start) && done.stderr.ends_with(end), "{done:?}");
 }
 
+#[test]
+fn a_place_that_cannot_be_used_is_named() {
+    let place = Place::new();
+    let file = place.write("file", "").display().to_string();
+    // An address for documentation, which no machine has.
+    for (flags, start, end) in [
+        (
+            "--listen 192.0.2.1".to_owned(),
+            "cannot listen on 192.0.2.1:0: ".to_owned(),
+            "; listen on an address of this machine, or on 0.0.0.0 for all of them\n",
+        ),
+        (
+            format!("--dir {file}/below"),
+            format!("cannot create the cache directory {file}/below: "),
+            "; make it a directory that you can write to, or name another one with --dir\n",
+        ),
+        #[cfg(unix)]
+        (
+            format!("--listen unix:{file}/below"),
+            format!("cannot listen on unix:{file}/below: "),
+            "; choose a path in a directory that this user can write to\n",
+        ),
+    ] {
+        let done = place.run(&format!("serve --port 0 --insecure-anonymous --log-level off {flags}")).code(1);
+        let start = format!("vitte-cache: {start}");
+        assert!(done.stderr.starts_with(&start) && done.stderr.ends_with(end), "{done:?}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn files_that_others_can_write_are_not_obeyed() {
@@ -114,7 +143,7 @@ fn files_that_others_can_write_are_not_obeyed() {
     set_permissions(place.path("tokens.json"), Permissions::from_mode(0o600)).unwrap();
     let config = place.write("server.toml", "[server]\nlisten = '0.0.0.0'\n");
     set_permissions(&config, Permissions::from_mode(0o666)).unwrap();
-    let done = place.run("serve --check --config server.toml").code(2);
+    let done = place.run("serve --check --config ../server.toml").code(2);
     assert!(done.stderr.contains("server.toml does not count because everybody may write to it"), "{done:?}");
 }
 

@@ -80,4 +80,13 @@ fn what_cannot_change_is_named() {
     for name in ["listen", "max_size", "server.memory"] {
         assert!(message.contains(name), "{name}: {message}");
     }
+    // It is named for as long as it is so, and no longer.
+    place.write("server.toml", "max_size = '1GB'\n[server]\nidle_timeout = '9s'\n");
+    let line = server.wait_for("starts again");
+    assert_eq!(line["message"], "max_size will change when the server starts again");
+    place.write("server.toml", "");
+    server.wait_for("reloaded");
+    place.token("later");
+    server.wait_for("\"access\":\"1 token\"");
+    assert_eq!(server.log.matches("starts again").count(), 2, "{}", server.log);
 }

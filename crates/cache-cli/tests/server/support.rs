@@ -1,7 +1,5 @@
-//! A scratch place, the program in it, and a server that it runs.
+//! A server that runs in a scratch place.
 
-use std::ffi::OsStr;
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -11,71 +9,22 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::TempDir;
+
+pub(crate) use crate::place::{Place, finish};
 
 /// How long anything may take before a test gives up. Nothing waits for it when all is well.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A directory with a cache, a file of tokens and a configuration. Nothing of the machine's configuration is seen.
-pub(crate) struct Place {
-    _dir: TempDir,
-    pub(crate) root: PathBuf,
-}
-
-/// What a call left.
-#[derive(Debug)]
-pub(crate) struct Done {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Done {
-    #[track_caller]
-    pub(crate) fn code(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{self:?}");
-        self
-    }
-}
-
 impl Place {
+    /// A place where the file of tokens is `tokens.json`.
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        Self { _dir: dir, root }
+        let place = Self::empty();
+        let tokens = place.path("tokens.json");
+        place.set("VITTE_SERVER_TOKENS", tokens)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
-    }
-
-    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // As editors do it.
-        let new = path.with_extension("new");
-        fs::write(&new, content).unwrap();
-        fs::rename(new, &path).unwrap();
-        path
-    }
-
-    pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vitte-cache"));
-        command.args(args).current_dir(&self.root).env_clear().stdin(Stdio::null());
-        for kept in ["PATH", "SYSTEMROOT"] {
-            command.envs(std::env::var_os(kept).map(|value| (kept, value)));
-        }
-        let home = &self.root;
-        command.env("HOME", home).env("USERPROFILE", home).env("APPDATA", home).env("LOCALAPPDATA", home);
-        command
-            .env("VITTE_CACHE_DIR", self.path("cache"))
-            .env("VITTE_SERVER_TOKENS", self.path("tokens.json"));
-        command
-    }
-
-    /// Runs the command line `line`, split at blanks.
-    pub(crate) fn run(&self, line: &str) -> Done {
-        finish(&mut self.command(line.split_whitespace()))
     }
 
     /// Creates a token and returns its secret.
@@ -87,15 +36,6 @@ impl Place {
     /// Starts a server with the flags `line` on a free port, and waits until it serves.
     pub(crate) fn serve(&self, line: &str) -> Running {
         Running::start(&mut self.command(format!("serve --port 0 --log json {line}").split_whitespace()))
-    }
-}
-
-pub(crate) fn finish(command: &mut Command) -> Done {
-    let output = command.output().unwrap();
-    Done {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

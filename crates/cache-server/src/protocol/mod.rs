@@ -19,6 +19,7 @@ mod value;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing {
     pub use super::bazel::fuzzing::message;
+    pub use super::native::fuzzing::{frame, question};
     pub use super::turborepo::fuzzing::{hashes, team};
 }
 

@@ -114,7 +114,7 @@ pub(super) async fn give(call: &Call<'_>, name: &str, found: &Found) -> Result<R
 
 fn etag(found: &Found) -> HeaderValue {
     // Half of the digest tells any two contents apart.
-    let text = format!("\"{}\"", &found.digest.to_hex()[..32]);
+    let text = format!("\"{}\"", &found.digest().to_hex()[..32]);
     HeaderValue::from_str(&text).unwrap_or(OPAQUE)
 }
 

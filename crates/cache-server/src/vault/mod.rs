@@ -10,7 +10,7 @@ mod spool;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use cache_core::{
@@ -32,6 +32,10 @@ pub const MEMORY_PER_REQUEST: usize = spool::MEMORY + 2 * PIECE;
 
 /// Largest value that is kept in its entry, in bytes, so that reading it is one access.
 const INLINE: u64 = 16 << 10;
+/// What the kinds of all entries begin with, before the name of the protocol.
+const KIND: &str = "http-";
+/// The last moment that HTTP has a date for: the end of the year 9999.
+const LAST_DATE: Timestamp = Timestamp::from_millis(253_402_300_799_000);
 /// Path of the only output, in entries with a blob.
 const OUTPUT: &str = "value";
 
@@ -49,14 +53,14 @@ impl Place<'_> {
     }
 
     pub(crate) fn kind(&self) -> String {
-        format!("http-{}", self.protocol.name())
+        format!("{KIND}{}", self.protocol.name())
     }
 
     /// Returns whether an entry is of this place. A key that leads to somebody else's entry would be a wrong value.
     fn is_of(&self, entry: &Entry) -> bool {
         entry.meta.name == self.name
             && entry.meta.namespace == *self.namespace
-            && entry.meta.kind == self.kind()
+            && entry.meta.kind.strip_prefix(KIND) == Some(self.protocol.name())
     }
 }
 
@@ -64,14 +68,31 @@ impl Place<'_> {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) len: u64,
-    pub(crate) digest: Digest,
     pub(crate) created: SystemTime,
     /// What the client said about it.
     pub(crate) facts: BTreeMap<String, String>,
     /// What else is in its entry.
     pub(crate) others: Vec<Output>,
-    /// The value itself, if it is small.
-    inline: Option<Bytes>,
+    value: Value,
+}
+
+/// Where the content of a value is.
+#[derive(Debug)]
+enum Value {
+    /// In its entry.
+    Inline(Bytes),
+    /// In a blob.
+    Blob(Digest),
+}
+
+impl Found {
+    /// Returns the BLAKE3 of the content. That of a small value is computed each time: most who look for many of them need none.
+    pub(crate) fn digest(&self) -> Digest {
+        match &self.value {
+            Value::Inline(bytes) => Digest::blake3(bytes),
+            Value::Blob(digest) => *digest,
+        }
+    }
 }
 
 /// Stores values.
@@ -122,6 +143,8 @@ impl Vault {
                 return places.iter().map(|_| None).collect();
             }
         };
+        // What the store says nothing about is a miss as well.
+        let entries = entries.into_iter().chain(std::iter::repeat(None));
         let found = |(place, entry): (_, Option<Entry>)| found(place, entry?);
         places.iter().zip(entries).map(found).collect()
     }
@@ -138,8 +161,9 @@ impl Vault {
         found: &Found,
         range: Option<Range<u64>>,
     ) -> Option<Body> {
-        let Some(value) = &found.inline else {
-            return self.or_miss(self.store.read(&found.digest, range).await, place);
+        let value = match &found.value {
+            Value::Inline(value) => value,
+            Value::Blob(digest) => return self.or_miss(self.store.read(digest, range).await, place),
         };
         let all = 0..value.len() as u64;
         let range = range.unwrap_or_else(|| all.clone());
@@ -205,28 +229,28 @@ fn found(place: &Place<'_>, entry: Entry) -> Option<Found> {
     if !place.is_of(&entry) {
         return None;
     }
-    let created = SystemTime::UNIX_EPOCH + Duration::from_millis(entry.meta.created.as_millis());
+    // A client says itself when its entry was made.
+    let created = SystemTime::from(entry.meta.created.min(LAST_DATE));
     let (facts, mut others) = (entry.meta.tags, entry.outputs);
     let value = others.iter().position(|output| output.path.as_bytes() == OUTPUT.as_bytes());
     match value.map(|at| others.remove(at).kind) {
         None => {
-            let (len, digest) = (entry.value.len() as u64, Digest::blake3(&entry.value));
-            Some(Found { len, digest, created, facts, others, inline: Some(entry.value) })
+            let len = entry.value.len() as u64;
+            Some(Found { len, created, facts, others, value: Value::Inline(entry.value) })
         }
         Some(OutputKind::File { digest, len, .. }) => {
-            Some(Found { len, digest, created, facts, others, inline: None })
+            Some(Found { len, created, facts, others, value: Value::Blob(digest) })
         }
         Some(_) => None,
     }
 }
 
 fn meta(place: &Place<'_>, facts: BTreeMap<String, String>) -> EntryMeta {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     EntryMeta {
         namespace: place.namespace.clone(),
         kind: place.kind(),
         name: place.name.to_owned(),
-        created: Timestamp::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
+        created: Timestamp::from(SystemTime::now()),
         writer: concat!("vitte-cache server ", env!("CARGO_PKG_VERSION")).to_owned(),
         tags: facts,
         ..EntryMeta::default()

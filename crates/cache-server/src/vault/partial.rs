@@ -1,7 +1,5 @@
 //! Uploads that come in parts, over several requests.
 
-use std::time::Duration;
-
 use axum::BoxError;
 use bytes::{Bytes, BytesMut};
 use cache_core::{Digest, HashFunction};
@@ -10,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::spool::{Expected, MEMORY, Receiving, Share, Spool, Terms, Upload, next_piece};
-use crate::Timeouts;
+use crate::pace::Pace;
 use crate::reply::Refusal;
 
 /// An upload of which some bytes are there, in a file without a name. Between two parts nothing of it is in memory.
@@ -81,11 +79,10 @@ impl Spool {
         B::Error: Into<BoxError>,
     {
         let Terms { limit, patience } = self.terms();
-        let (start, mut received) = (Instant::now(), 0);
+        let (pace, mut received) = (Pace::new(patience), 0);
         loop {
-            let deadline = start + patience + Duration::from_secs(received / Timeouts::BODY_RATE);
             let piece = tokio::select! {
-                piece = next_piece(body, deadline) => piece,
+                piece = next_piece(body, pace.deadline(received)) => piece,
                 _ = interrupt.changed() => Err(Refusal::new(StatusCode::CONFLICT, "")),
             };
             let state = partial.state.as_mut().ok_or_else(Refusal::miss)?;

@@ -1,6 +1,6 @@
 //! Uploads on their way: in memory while they are small, then in an unnamed file.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +10,15 @@ use std::time::Duration;
 use axum::BoxError;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use cache_core::files::create_private_dir;
 use cache_core::{Digest, HashFunction, Hasher};
 use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
+use crate::ServerError;
+use crate::pace::Pace;
 use crate::reply::Refusal;
-use crate::{ServerError, Timeouts};
 
 /// Bytes of an upload that are in memory before it goes to a file, and then before each write.
 pub(super) const MEMORY: usize = 256 << 10;
@@ -105,7 +107,7 @@ impl Spool {
     /// whatever happens to the process.
     pub(crate) fn open(dir: Option<&Path>, limit: u64, patience: Duration) -> Result<Self, ServerError> {
         let dir = dir.map_or_else(std::env::temp_dir, Path::to_owned);
-        create_private(&dir)
+        create_private_dir(&dir)
             .and_then(|()| tempfile::tempfile_in(&dir))
             .map_err(|source| ServerError::Spool { path: dir.clone(), source })?;
         Ok(Self { dir, used: Arc::default(), terms: RwLock::new(Terms { limit, patience }) })
@@ -144,12 +146,11 @@ impl Spool {
         }
         let Terms { limit, patience } = self.terms();
         let mut state = Receiving::new(expected);
-        let start = Instant::now();
+        let pace = Pace::new(patience);
         let mut share = self.share();
         let mut received = 0;
         loop {
-            let deadline = start + patience + Duration::from_secs(received / Timeouts::BODY_RATE);
-            let Some(piece) = next_piece(body, deadline).await? else { break };
+            let Some(piece) = next_piece(body, pace.deadline(received)).await? else { break };
             received += piece.len() as u64;
             if received > expected.limit {
                 return Err(Refusal::too_large(expected.limit));
@@ -187,10 +188,10 @@ impl Spool {
     /// # Cancel safety
     /// Dropping the future gives up the body.
     pub(crate) async fn read(&self, body: &mut Body, limit: usize) -> Result<BytesMut, Refusal> {
-        let (start, patience) = (Instant::now(), self.terms().patience);
+        let pace = Pace::new(self.terms().patience);
         let mut read = BytesMut::new();
         loop {
-            let deadline = start + patience + Duration::from_secs(read.len() as u64 / Timeouts::BODY_RATE);
+            let deadline = pace.deadline(read.len() as u64);
             let Some(piece) = next_piece(body, deadline).await? else { return Ok(read) };
             if read.len() + piece.len() > limit {
                 return Err(Refusal::too_large(limit as u64));
@@ -205,11 +206,10 @@ impl Spool {
     /// # Cancel safety
     /// Dropping the future stops reading.
     pub(crate) async fn discard(&self, body: &mut Body, limit: u64) -> u64 {
-        let (start, patience) = (Instant::now(), self.terms().patience);
+        let pace = Pace::new(self.terms().patience);
         let mut received = 0;
         while received <= limit {
-            let deadline = start + patience + Duration::from_secs(received / Timeouts::BODY_RATE);
-            match next_piece(body, deadline).await {
+            match next_piece(body, pace.deadline(received)).await {
                 Ok(Some(piece)) => received += piece.len() as u64,
                 Ok(None) | Err(_) => break,
             }
@@ -349,15 +349,4 @@ fn lost() -> Refusal {
 
 fn full() -> Refusal {
     Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "there is no room left for uploads; nothing was stored")
-}
-
-#[cfg(unix)]
-fn create_private(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
-#[cfg(not(unix))]
-fn create_private(dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)
 }

@@ -50,9 +50,15 @@ pub(crate) async fn start() -> (Running, Secret) {
 }
 
 /// Returns the text that the documentation of a protocol has for `file`, for this server: what users copy is what is tested.
+/// A page with more than one tool is named with the heading of one, as in `others#Rush`.
 pub(crate) fn snippet(page: &str, file: &str, server: &Running) -> String {
+    let (page, heading) = page.split_once('#').unwrap_or((page, ""));
     let path = format!("{}/../../docs/protocols/{page}.md", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
+    let text = match heading {
+        "" => &*text,
+        heading => text.split_once(&format!("\n## {heading}\n")).expect("the page has the heading").1,
+    };
     let (_, text) = text.split_once(&format!("`{file}`:\n\n```")).expect("the page has the file");
     let (_language, text) = text.split_once('\n').unwrap();
     let (text, _) = text.split_once("```").unwrap();

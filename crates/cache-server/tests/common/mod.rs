@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use cache_core::{Policy, Store};
+use cache_core::{Digest, Policy, Store};
 use cache_memory::MemoryStore;
 use cache_server::{Control, Drained, Server, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -198,6 +198,24 @@ impl Client {
         self.buffer.extend_from_slice(&piece[..len]);
         Some(())
     }
+}
+
+/// Returns a client that asked for far more than the system holds on the way, which comes in small pieces, and of which nothing is
+/// read yet; and how much that is at least.
+pub(crate) async fn large_answer(server: &Running) -> (Client, usize) {
+    let value = content(4_000, 1);
+    let digest = Digest::blake3(&value);
+    let path = format!("/v1/blobs/blake3/{}", digest.to_hex());
+    assert_eq!(server.ask("PUT", &path, &[], &value).await.status, 204);
+    let blobs = vec![digest.to_string(); 2_000];
+    let question = serde_json::json!({ "blobs": blobs }).to_string();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    let mut client = Client::new(socket.connect(server.address).await.unwrap());
+    let head = format!("POST /v1/batch HTTP/1.1\r\nHost: c\r\nContent-Length: {}\r\n\r\n", question.len());
+    client.send(head.as_bytes()).await;
+    client.send(question.as_bytes()).await;
+    (client, blobs.len() * value.len())
 }
 
 /// Returns content that does not compress, of any length.

@@ -14,7 +14,7 @@ use cache_server::{Control, Listen, Server};
 use tokio::sync::oneshot;
 
 use self::log::Log;
-use self::plan::Plan;
+use self::plan::{Fixed, Plan};
 use self::signals::{Signal, Signals};
 use self::storage::Storage;
 use self::watch::Watch;
@@ -104,6 +104,7 @@ async fn serve(globals: &Globals, args: &ServeArgs, mut plan: Plan, log: &Log) -
     plan.refuse_if_open()?;
     watch.follow(plan.files());
     let storage = Storage::open(&plan.config)?;
+    let fixed = plan.fixed();
     plan.keep_uploads_in(storage.spool.as_deref());
     let server = Server::bind(plan.options.clone(), storage.chain.clone()).await;
     let server = server.map_err(|error| Failure::failed(plan::sentence(&error)))?;
@@ -131,12 +132,12 @@ async fn serve(globals: &Globals, args: &ServeArgs, mut plan: Plan, log: &Log) -
                 (Signal::Reload, kept) => {
                     stop = kept;
                     watch.seen();
-                    reload(globals, args, &mut plan, &control, &storage, log);
+                    reload(globals, args, &mut plan, &control, &storage, log, &fixed);
                     watch.follow(plan.files());
                 }
             },
             () = watch.changed() => {
-                reload(globals, args, &mut plan, &control, &storage, log);
+                reload(globals, args, &mut plan, &control, &storage, log, &fixed);
                 watch.follow(plan.files());
             }
         }
@@ -173,6 +174,7 @@ fn reload(
     control: &Control,
     storage: &Storage,
     log: &Log,
+    fixed: &Fixed,
 ) {
     let taken = (|| {
         let mut new = Plan::load(globals, args)?;
@@ -183,7 +185,7 @@ fn reload(
             control.reload(new.options.clone()).map_err(|error| Failure::failed(plan::sentence(&error)))?;
         log.set(filter);
         let mut later = reloaded.needs_restart;
-        later.extend(new.needs_restart(plan));
+        later.extend(fixed.changed_by(&new));
         *plan = new;
         Ok::<_, Failure>(later)
     })();

@@ -1,6 +1,7 @@
 //! What the settings, the files that they name and the flags make of the server.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use cache_server::{
 use crate::args::{Globals, ServeArgs};
 use crate::config::Config;
 use crate::failure::{Failure, Result};
-use crate::settings::{Address, Id, Setting, TABLE};
+use crate::settings::{Address, Id, Setting, TABLE, Value};
 use crate::tokens::Tokens;
 
 /// The port unless told otherwise.
@@ -141,8 +142,8 @@ impl Plan {
         self.file.iter().cloned().chain(self.config.tokens_file()).chain(certificates).collect()
     }
 
-    /// Returns the settings that differ from `before` and are only read when the server starts.
-    pub(super) fn needs_restart(&self, before: &Self) -> Vec<&'static str> {
+    /// Returns what is only read when the server starts.
+    pub(super) fn fixed(&self) -> Fixed {
         const FIXED: [Id; 12] = [
             Id::Dir,
             Id::Layout,
@@ -157,8 +158,7 @@ impl Plan {
             Id::ServerRemoteUrl,
             Id::ServerRemoteToken,
         ];
-        let differs = |id: &Id| self.config.given(*id) != before.config.given(*id);
-        FIXED.into_iter().filter(differs).map(|id| id.setting().key).collect()
+        Fixed(FIXED.map(|id| (id, self.config.given(id).cloned())).into())
     }
 
     /// Returns in words who may use the server.
@@ -191,17 +191,31 @@ impl Plan {
     }
 }
 
+/// Settings that are only read when the server starts.
+#[derive(Debug)]
+pub(super) struct Fixed(Vec<(Id, Option<Value>)>);
+
+impl Fixed {
+    /// Returns those that `new` sets to something else.
+    pub(super) fn changed_by(&self, new: &Plan) -> Vec<&'static str> {
+        let differs = |(id, value): &&(Id, Option<Value>)| new.config.given(*id) != value.as_ref();
+        self.0.iter().filter(differs).map(|(id, _)| id.setting().key).collect()
+    }
+}
+
 /// Returns what went wrong, with what can be done about it by this command.
 pub(super) fn sentence(error: &ServerError) -> String {
-    match error {
-        ServerError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
-            format!("{error}; stop the program that uses it, or choose another with --port")
+    let ServerError::Listen { address, source } = error else { return error.to_string() };
+    let advice = match (source.kind(), address.tcp()) {
+        (ErrorKind::AddrInUse, _) => "stop the program that uses it, or choose another with --port",
+        (ErrorKind::AddrNotAvailable, _) => {
+            "listen on an address of this machine, or on 0.0.0.0 for all of them"
         }
-        ServerError::Listen { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            format!("{error}; choose a port from 1024 on, or allow this user to use it")
-        }
-        other => other.to_string(),
-    }
+        (ErrorKind::PermissionDenied, Some(_)) => "choose a port from 1024 on, or allow this user to use it",
+        (_, Some(_)) => return error.to_string(),
+        (_, None) => "choose a path in a directory that this user can write to",
+    };
+    format!("{error}; {advice}")
 }
 
 fn listen(config: &Config) -> Vec<Listen> {

@@ -93,7 +93,7 @@ pub(super) async fn get(call: &Call<'_>, body: &mut Body) -> Result<Response, Re
 }
 
 impl Rest {
-    /// Returns what the answer says about `item`: a byte, and with what follows its length as four.
+    /// Returns what the answer says about `item`.
     async fn frame(&mut self, item: &Item) -> Bytes {
         let name = match item {
             Item::Entry(key) => facts::name(key),
@@ -119,11 +119,39 @@ impl Rest {
         add(&counters.hits, 1);
         add(&counters.bytes_read, found.len);
         self.bytes -= found.len;
-        let mut frame = Vec::with_capacity(5 + content.len());
-        frame.push(HERE);
-        frame.extend_from_slice(&(content.len() as u32).to_le_bytes());
-        frame.extend_from_slice(&content);
-        frame.into()
+        here(&content)
+    }
+}
+
+/// Returns what an answer says about something that is there: a byte, its length as four, and `content`.
+fn here(content: &[u8]) -> Bytes {
+    let mut frame = Vec::with_capacity(5 + content.len());
+    frame.push(HERE);
+    frame.extend_from_slice(&(content.len() as u32).to_le_bytes());
+    frame.extend_from_slice(content);
+    frame.into()
+}
+
+#[cfg(feature = "fuzzing")]
+pub(in crate::protocol) mod fuzzing {
+    use bytes::Bytes;
+
+    /// Returns what a batch says about something: that it is not there, its content, or that it is too large.
+    pub fn frame(found: Option<Result<&[u8], ()>>) -> Bytes {
+        match found {
+            None => Bytes::from_static(&[super::ABSENT]),
+            Some(Ok(content)) => super::here(content),
+            Some(Err(())) => Bytes::from_static(&[super::LARGE]),
+        }
+    }
+
+    /// Returns about how many things bytes are a question, if they are one.
+    pub fn question(body: &[u8]) -> Option<usize> {
+        let missing = serde_json::from_slice(body).map(|super::Digests { digests }| digests.len());
+        let batch = || {
+            serde_json::from_slice(body).map(|super::Wanted { entries, blobs }| entries.len() + blobs.len())
+        };
+        missing.or_else(|_| batch()).ok()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::counters::add;
 use crate::protocol::coding::{self, Decoded};
 use crate::protocol::value;
 use crate::reply::{Refusal, empty};
-use crate::vault::{Expected, Found, Place, Upload};
+use crate::vault::{Expected, Place, Upload};
 
 /// How blobs may be coded on their way, as a header says it.
 pub(super) const CODINGS: HeaderValue = HeaderValue::from_static("zstd, lz4");
@@ -130,8 +130,7 @@ pub(super) async fn find(app: &App, namespace: &Namespace, digests: &[Digest]) -
         let names: Vec<String> = some.iter().map(name).collect();
         let place = |name| Place { namespace, protocol: Protocol::Native, name };
         let places: Vec<Place<'_>> = names.iter().map(|name| place(name)).collect();
-        let found = app.vault.find_many(&places).await;
-        all.extend(found.iter().map(|found| found.as_ref().map(|Found { len, .. }| *len)));
+        all.extend(app.vault.lengths(&places).await);
     }
     all
 }

@@ -12,6 +12,8 @@
 //! **Complete.** An entry is there only while its namespace has each blob that it names.
 
 mod batch;
+#[cfg(feature = "fuzzing")]
+pub(super) use batch::fuzzing;
 mod blobs;
 mod entries;
 mod facts;
