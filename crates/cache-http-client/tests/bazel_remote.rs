@@ -85,11 +85,11 @@ impl BazelRemote {
     }
 
     fn store(&self, instance: &str) -> HttpStore {
-        self.store_at(self.address, instance)
+        Self::store_at(self.address, instance)
     }
 
     /// Returns a store that finds the server at `address`.
-    fn store_at(&self, address: SocketAddr, instance: &str) -> HttpStore {
+    fn store_at(address: SocketAddr, instance: &str) -> HttpStore {
         let mut options = HttpOptions::new(format!("http://{address}/{instance}"));
         options.backend = Backend::Bazel;
         // It sends what it has in zstd to whoever reads that.
@@ -118,7 +118,7 @@ async fn the_suite_passes() {
 async fn downloads_are_compressed() {
     let Some(server) = BazelRemote::start() else { return };
     let (address, moved) = passing(server.address, u64::MAX).await;
-    let store = server.store_at(address, "a");
+    let store = BazelRemote::store_at(address, "a");
     for len in [100_000, 3_000_000] {
         let blob = bytes::Bytes::from(vec![7; len as usize]);
         let digest = Digest::blake3(&blob);
