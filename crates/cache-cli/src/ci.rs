@@ -1,7 +1,11 @@
 //! The CI system that we run in: what it calls a job, how it folds logs, and where it takes summaries.
 
+mod names;
+
 use std::env;
 use std::path::PathBuf;
+
+use cache_core::Namespace;
 
 /// A CI system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,10 @@ pub(crate) struct Job {
     pub(crate) system: System,
     /// What tells it apart from all others.
     pub(crate) name: String,
+    /// What its author calls it: short, in one line.
+    title: Option<String>,
+    /// The namespace of the repository that it builds, and the variables that name that.
+    repository: Option<(Namespace, &'static [&'static str])>,
 }
 
 impl Job {
@@ -43,13 +51,29 @@ impl Job {
         Self::of(|name| env::var(name).ok().filter(|value| !value.is_empty()))
     }
 
+    /// Returns the label of a run that has none, from that of its program.
+    pub(crate) fn label(&self, program: &str) -> Option<String> {
+        self.title.as_ref().map(|title| format!("{title}/{program}"))
+    }
+
+    /// Returns the namespace of the repository that it builds, and the variables that name that.
+    pub(crate) fn repository(&self) -> Option<(&Namespace, &'static [&'static str])> {
+        self.repository.as_ref().map(|(namespace, variables)| (namespace, *variables))
+    }
+
     fn of(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         SYSTEMS.iter().find_map(|(system, names)| {
             let first = names.first()?;
             let id = variable(first)?;
             let more = names[1..].iter().filter_map(|name| variable(name));
             let parts: Vec<String> = std::iter::once(id).chain(more).collect();
-            Some(Self { system: *system, name: format!("{first}={}", parts.join("/")) })
+            let repository = names::repository(*system, &variable);
+            Some(Self {
+                system: *system,
+                name: format!("{first}={}", parts.join("/")),
+                title: names::job(*system, &variable),
+                repository: repository.map(|(name, variables)| (names::namespace(&name), variables)),
+            })
         })
     }
 
@@ -108,15 +132,18 @@ mod tests {
         let github =
             job(&[("GITHUB_RUN_ID", "7"), ("GITHUB_JOB", "test"), ("GITHUB_RUN_ATTEMPT", "2")]).unwrap();
         assert_eq!((github.system, github.name.as_str()), (System::GitHub, "GITHUB_RUN_ID=7/2/test"));
+        assert_eq!(github.label("cargo").as_deref(), Some("test/cargo"));
+        assert_eq!(github.repository(), None);
         let gitlab = job(&[("CI_JOB_ID", "9"), ("CI_PIPELINE_ID", "1")]).unwrap();
         assert_eq!((gitlab.system, gitlab.name.as_str()), (System::GitLab, "CI_JOB_ID=9"));
+        assert_eq!(gitlab.label("cargo"), None);
         assert_eq!(job(&[("BUILD_TAG", "jenkins-x-1")]).unwrap().system, System::Jenkins);
     }
 
     #[test]
     fn a_title_gives_no_commands() {
         for (system, _) in SYSTEMS {
-            let job = Job { system, name: String::new() };
+            let job = Job { system, name: String::new(), title: None, repository: None };
             let title = "a\n::set-output name=x::y\r##vso[task]\x1b[0Kb";
             let Some(begin) = job.begin_group(title, 5, 1) else { continue };
             assert!(!begin.contains('\n'), "{begin:?}");

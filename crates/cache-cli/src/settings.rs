@@ -214,7 +214,8 @@ const COMMON: &[Setting] = &[
         kind: Kind::Namespace,
         default: "default",
         files: Files::Any,
-        doc: "Name that keeps entries apart from others in the same directory.",
+        doc: "Name that keeps entries apart from others in the same directory. `auto` is no such name: in a job of a CI \
+              system it means [the repository that the job builds](../ci/README.md), and elsewhere `default`.",
     },
     Setting {
         id: Id::MaxSize,

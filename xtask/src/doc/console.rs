@@ -26,6 +26,17 @@ const PAGE_TIMEOUT: Duration = Duration::from_mins(5);
 /// Ends the output of each command. A control character that no program of ours prints.
 const SEPARATOR: char = '\u{1e}';
 
+/// The variables by which `vitte-cache` knows a job of a CI system: the pages show what people see at their own machines.
+const CI_JOBS: [&str; 7] = [
+    "GITHUB_RUN_ID",
+    "CI_JOB_ID",
+    "BUILDKITE_JOB_ID",
+    "CIRCLE_WORKFLOW_JOB_ID",
+    "BUILD_BUILDID",
+    "BUILD_TAG",
+    "TRAVIS_JOB_ID",
+];
+
 /// A command of an example, and what it must write.
 #[derive(Debug, PartialEq, Eq)]
 struct Exchange {
@@ -183,7 +194,8 @@ fn shell(workspace: &Workspace, scratch: &Path) -> Result<Command> {
     files::create_dirs(&work)?;
     let mut shell = Command::new("bash");
     for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("VITTE_CACHE_") || name == "VITTE_CACHE" {
+        let setting = name.to_string_lossy().starts_with("VITTE_CACHE_") || name == "VITTE_CACHE";
+        if setting || CI_JOBS.iter().any(|job| name == *job) {
             shell.env_remove(name);
         }
     }

@@ -36,7 +36,7 @@ pub(crate) struct RunArgs {
     /// The command and its arguments, after `--`
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub(crate) command: Vec<OsString>,
-    /// Name of the run in messages, `why` and `stats` [default: the program's name]
+    /// Name of the run in messages, `why` and `stats` [default: the program's name, in CI after that of the job]
     #[arg(short = 'n', long, value_name = "LABEL")]
     pub(crate) label: Option<String>,
 

@@ -14,6 +14,7 @@ use cache_core::Namespace;
 use cache_run::project::RunTable;
 
 use crate::args::Globals;
+use crate::ci::Job;
 use crate::failure::{Failure, Result};
 use crate::settings::{Id, Setting, TABLE, Value};
 
@@ -27,6 +28,9 @@ pub(crate) const PROJECT_FILE: &str = ".vitte/config.toml";
 
 /// The name of the file with the tokens of the server, beside the user's own file.
 const TOKENS_FILE: &str = "tokens.json";
+
+/// The namespace that stands for the repository that a CI job builds.
+const AUTO_NAMESPACE: &str = "auto";
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,9 +250,23 @@ impl Config {
         self.values[id as usize].as_ref().map_or(Origin::Default, |(_, origin)| origin.clone())
     }
 
+    /// Returns where the value of a setting comes from, in words.
+    pub(crate) fn source(&self, id: Id) -> String {
+        let origin = self.origin(id);
+        if id != Id::Namespace || self.word(id) != AUTO_NAMESPACE {
+            return origin.to_string();
+        }
+        let job = Job::current();
+        match job.as_ref().and_then(Job::repository) {
+            Some((_, variables)) => format!("{origin}: {AUTO_NAMESPACE}, from {}", variables.join(" and ")),
+            None => format!("{origin}: {AUTO_NAMESPACE}, and no CI system names a repository"),
+        }
+    }
+
     /// Returns the value of a setting as a person would write it.
     pub(crate) fn show(&self, setting: &Setting) -> String {
         match (self.given(setting.id), setting.id) {
+            (_, Id::Namespace) => self.namespace().into(),
             (Some(value), _) => setting.kind.show(value),
             (None, Id::Dir) => {
                 dirs::default_cache().map_or_else(|| "none".to_owned(), |dir| dir.display().to_string())
@@ -332,8 +350,15 @@ impl Config {
 
     /// Returns the namespace.
     pub(crate) fn namespace(&self) -> Namespace {
-        // The value was parsed as one when it was taken.
-        Namespace::new(self.word(Id::Namespace)).unwrap_or_default()
+        match self.word(Id::Namespace) {
+            AUTO_NAMESPACE => {
+                let job = Job::current();
+                let repository = job.as_ref().and_then(Job::repository);
+                repository.map_or_else(Namespace::default, |(namespace, _)| namespace.clone())
+            }
+            // The value was parsed as one when it was taken.
+            name => Namespace::new(name).unwrap_or_default(),
+        }
     }
 
     /// Returns the namespace if anybody named one.

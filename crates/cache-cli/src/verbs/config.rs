@@ -24,7 +24,8 @@ pub(super) fn run(context: &Context, args: &ConfigArgs) -> Result {
                 Origin::Env(_) => "environment",
                 Origin::Flag(_) => "flag",
             };
-            let value = json!({"value": config.show(setting), "origin": kind, "source": origin.to_string()});
+            let value =
+                json!({"value": config.show(setting), "origin": kind, "source": config.source(setting.id)});
             all.insert(setting.key.to_owned(), value);
         }
         output::json_line(&mut out, &all)?;
@@ -37,7 +38,7 @@ pub(super) fn run(context: &Context, args: &ConfigArgs) -> Result {
     let rows = TABLE.iter().map(|setting| {
         let mut row = vec![setting.key.to_owned(), output::visible(&config.show(setting))];
         if args.show_origin {
-            row.push(output::visible(&config.origin(setting.id).to_string()));
+            row.push(output::visible(&config.source(setting.id)));
         }
         row
     });

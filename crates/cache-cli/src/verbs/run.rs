@@ -190,6 +190,10 @@ fn spec(config: &Config, args: &RunArgs) -> Result<Spec> {
         settle(&mut spec, config, |id| config.given_for_this_call(id).is_some());
     }
     take_flags(&mut spec, args);
+    if spec.label.is_none() {
+        // Many jobs call the same program on one machine.
+        spec.label = Job::current().and_then(|job| job.label(&spec.label()));
+    }
     if spec.stale && spec.stdin == StdinMode::Key {
         return Err(Failure::usage(
             "--stale and --stdin=key exclude each other: what was read from standard input cannot be read again in the \

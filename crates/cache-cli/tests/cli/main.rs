@@ -5,6 +5,7 @@
 #[path = "../common/place.rs"]
 mod place;
 
+mod ci;
 mod house;
 mod journal;
 mod manual;
