@@ -42,6 +42,7 @@
 
 mod bazel;
 mod budget;
+mod clock;
 mod coded;
 mod download;
 mod failure;

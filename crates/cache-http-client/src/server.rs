@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cache_core::coding::Coding;
@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::budget::Budget;
+use crate::clock::Clock;
 use crate::coded;
 use crate::failure::Failure;
 use crate::hedge::Hedge;
@@ -44,6 +45,7 @@ pub(crate) struct Server {
     pub(crate) takes_coded: AtomicBool,
     /// Answers that should have been an entry and were something else.
     pub(crate) unsound: AtomicU64,
+    pub(crate) clock: Clock,
 }
 
 /// A question that can be asked again.
@@ -113,7 +115,20 @@ impl Server {
         let budget = Budget::of_repetitions();
         let (hedge, unsound) = (Hedge::new(), AtomicU64::new(0));
         let (coding, takes_coded) = (coded::coding(options.compression, &base), AtomicBool::new(false));
-        Ok(Self { client, base, authorization, options, budget, hedge, places, coding, takes_coded, unsound })
+        let clock = Clock::default();
+        Ok(Self {
+            client,
+            base,
+            authorization,
+            options,
+            budget,
+            hedge,
+            places,
+            coding,
+            takes_coded,
+            unsound,
+            clock,
+        })
     }
 
     /// Returns how messages call the server.
@@ -168,6 +183,7 @@ impl Server {
             request.headers().get(ACCEPT_ENCODING).and_then(|name| Coding::named(name.to_str().ok()?));
         let response = self.client.execute(request).await.map_err(|error| self.broken(error))?;
         self.learn(&response);
+        self.clock.read(response.headers(), SystemTime::now());
         let found = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
         let coding = found.and_then(|name| Coding::named(name.to_str().ok()?));
         if found.is_some() && (coding.is_none() || coding != asked) {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -60,6 +61,12 @@ impl HttpStore {
     /// miss; many of them mean that something else than a cache answers.
     pub fn unsound(&self) -> u64 {
         self.inner.server.unsound.load(Ordering::Relaxed)
+    }
+
+    /// Returns how far the server's clock is from this machine's, to about a second, as its last answer said; nothing if none
+    /// did.
+    pub fn clocks_apart(&self) -> Option<Duration> {
+        self.inner.server.clock.apart()
     }
 }
 

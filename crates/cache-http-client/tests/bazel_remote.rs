@@ -11,14 +11,17 @@ mod common;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
+use cache_core::envelope::Compression;
 use cache_core::{Digest, Entry, Key, Output, OutputKind, PutMode, PutOutcome, RelPath, Store};
 use cache_http_client::{Backend, HttpOptions, HttpStore};
 use cache_testkit::{content, in_pieces};
 use tempfile::TempDir;
 
+use common::ours::passing;
 use common::{WITHOUT_LISTS, conforms};
 
 /// Whoever has a loaded machine waits this long for it to listen.
@@ -82,8 +85,15 @@ impl BazelRemote {
     }
 
     fn store(&self, instance: &str) -> HttpStore {
-        let mut options = HttpOptions::new(format!("http://{}/{instance}", self.address));
+        Self::store_at(self.address, instance)
+    }
+
+    /// Returns a store that finds the server at `address`.
+    fn store_at(address: SocketAddr, instance: &str) -> HttpStore {
+        let mut options = HttpOptions::new(format!("http://{address}/{instance}"));
         options.backend = Backend::Bazel;
+        // It sends what it has in zstd to whoever reads that.
+        options.compression = Compression::Zstd;
         // Two cores with everything else of a test run on them.
         options.timeout = Duration::from_mins(2);
         options.stall = Duration::from_mins(1);
@@ -102,6 +112,22 @@ impl Drop for BazelRemote {
 async fn the_suite_passes() {
     let Some(server) = BazelRemote::start() else { return };
     conforms(move |number| server.store(&format!("store{number}")), &WITHOUT_LISTS).await;
+}
+
+#[tokio::test]
+async fn downloads_are_compressed() {
+    let Some(server) = BazelRemote::start() else { return };
+    let (address, moved) = passing(server.address, u64::MAX).await;
+    let store = BazelRemote::store_at(address, "a");
+    for len in [100_000, 3_000_000] {
+        let blob = bytes::Bytes::from(vec![7; len as usize]);
+        let digest = Digest::blake3(&blob);
+        store.write(&digest, len, blob.clone().into()).await.unwrap();
+        let before = moved.back.load(Ordering::SeqCst);
+        let read = store.read(&digest, None).await.unwrap().unwrap();
+        assert!(read.into_bytes(len).await.unwrap() == blob);
+        assert!(moved.back.load(Ordering::SeqCst) - before < len / 2);
+    }
 }
 
 #[tokio::test]

@@ -15,11 +15,13 @@ pub(crate) struct Findings {
     pub(crate) answer: Result<Duration, String>,
     /// Whether something can be stored there, if that was tried.
     pub(crate) writes: Option<Result<(), String>>,
+    /// How far its clock is from ours, if it said what time it is.
+    pub(crate) clocks_apart: Option<Duration>,
 }
 
 /// Asks the remote cache, and if it is to be written, stores an entry there and removes it again.
 pub(crate) fn check(target: &Target, store: &FsStore) -> Findings {
-    let failed = |why| Findings { answer: Err(why), writes: None };
+    let failed = |why| Findings { answer: Err(why), writes: None, clocks_apart: None };
     let live = match Live::new(target, store, None, false) {
         Ok(live) => live,
         Err(why) => return failed(why),
@@ -58,7 +60,7 @@ pub(crate) fn check(target: &Target, store: &FsStore) -> Findings {
         // Whoever asks has mended it, perhaps.
         Rest::new(&side, &target.url).forget();
     }
-    Findings { answer: Ok(took), writes }
+    Findings { answer: Ok(took), writes, clocks_apart: live.http.clocks_apart() }
 }
 
 /// Returns a key that nobody has.

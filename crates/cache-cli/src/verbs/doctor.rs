@@ -148,6 +148,8 @@ fn remote(context: &Context, store: &FsStore) -> Vec<Check> {
 
     /// An answer that takes longer costs more than small results are worth.
     const SLOW: Duration = Duration::from_millis(500);
+    /// What the clocks may differ by: more than an answer takes, less than anybody gives a result to live.
+    const CLOCKS_APART: Duration = Duration::from_secs(10);
     const NAME: &str = "remote cache";
     let target = match Target::find(&context.config, None) {
         Ok(Some(target)) => target,
@@ -174,6 +176,13 @@ fn remote(context: &Context, store: &FsStore) -> Vec<Check> {
         Ok(()) => Check::ok(NAME, "results can be stored there"),
         Err(why) => Check::warn(NAME, why, "use a token that may write, or set VITTE_REMOTE_CACHE_MODE=read"),
     }));
+    if let Some(apart) = findings.clocks_apart.filter(|apart| *apart > CLOCKS_APART) {
+        checks.push(Check::warn(
+            NAME,
+            format!("its clock and that of this machine are {} apart", human::duration(apart)),
+            "set both by NTP; until then results with a time to live end too early or too late",
+        ));
+    }
     let is_open = target.token.is_some() && target.url.starts_with("http://") && !is_loopback(&target.url);
     if is_open {
         let remedy = "use https, or everybody on the way can read the token";

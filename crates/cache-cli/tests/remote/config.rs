@@ -125,6 +125,14 @@ fn doctor_asks_the_server() {
     let one = one.set("VITTE_REMOTE_CACHE_MODE", "read").set("VITTE_REMOTE_CACHE_URL", &elsewhere);
     let wrong = one.call(["doctor"]);
     assert!(wrong.code != 0 && wrong.stdout.contains("it cannot say what is missing"), "{}", wrong.stdout);
+    let long_ago =
+        b"HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n";
+    let one = one
+        .set("VITTE_REMOTE_CACHE_URL", &Odd::saying(long_ago).url())
+        .set("VITTE_REMOTE_CACHE_BACKEND", "generic");
+    let old = one.call(["doctor"]).stdout;
+    assert!(old.contains("answers after") && old.contains(" apart\n"), "{old}");
+    assert!(!writes.stdout.contains(" apart"), "{}", writes.stdout);
     let nobody = nobody();
     let one = one.set("VITTE_REMOTE_CACHE_URL", &nobody);
     let gone = one.call(["doctor"]);
@@ -196,7 +204,7 @@ fn variables_say_how_often_it_is_asked_again() {
 #[test]
 fn variables_say_how_files_are_compressed() {
     let server = Real::start();
-    let lines: String = (0..100_000).map(|number| format!("line {number} of many\n")).collect();
+    let lines = (0..100_000).map(|number| format!("line {number} of many\n")).collect::<Vec<_>>().concat();
     let at = |url: &str, compression: &str| {
         let machine =
             machine().set("VITTE_REMOTE_CACHE_URL", url).set("VITTE_REMOTE_CACHE_MODE", "readwrite");

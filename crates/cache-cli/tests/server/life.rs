@@ -155,7 +155,7 @@ fn another_server_may_stand_behind_it() {
 fn a_server_behind_it_that_is_gone_keeps_nobody_from_storing() {
     let place = Place::new();
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let config = place.write("server.toml", &format!("[server]\nremote_url = 'http://{gone}'\n"));
+    let config = place.write("server.toml", format!("[server]\nremote_url = 'http://{gone}'\n"));
     let server = place.serve(&format!("--config {}", config.display()));
     // What Nx stores is to be the first under its name.
     for path in ["/kv/x", "/v1/cache/12345"] {
