@@ -122,8 +122,7 @@ mod tests {
         let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), answers: Answers::default() };
         let slot = app.connections.try_enter().unwrap();
         let answers = peer.answers.clone();
-        let router = Arc::clone(&app).router();
-        let mut connection = Connection { peer, app: Arc::clone(&app), router, stop, _slot: slot };
+        let mut connection = Connection { peer, app: Arc::clone(&app), stop, _slot: slot };
         let (mut client, server) = tokio::io::duplex(4 << 10);
         let settings = app.settings();
         let serving = async {

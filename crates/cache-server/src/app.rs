@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
-use axum::{Extension, Router};
 use cache_core::{Digest, Namespace};
 use http::header::{CONTENT_LENGTH, EXPECT, ORIGIN};
 use http::request::Parts;
@@ -115,12 +113,6 @@ impl App {
         self.current.set(settings);
     }
 
-    /// Returns the routes of the server. Paths of the protocols are read by [`Protocol::of`]: theirs begin with any instance
-    /// and namespace, and may have slashes too many.
-    pub(crate) fn router(self: Arc<Self>) -> Router {
-        Router::new().fallback(answer).with_state(self)
-    }
-
     async fn dispatch(
         self: &Arc<Self>,
         settings: &Settings,
@@ -167,11 +159,9 @@ impl App {
     }
 }
 
-async fn answer(
-    State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    request: Request<Body>,
-) -> Response {
+/// Answers a request. What its path means is read by [`Protocol::of`]: the paths of the protocols begin with any instance and
+/// namespace, and may have slashes too many, so that no router could tell them apart.
+pub(crate) async fn answer(app: Arc<App>, peer: Peer, request: Request<Body>) -> Response {
     let (parts, mut body) = request.into_parts();
     let address = peer.address;
     let mut record = Record::new(Arc::clone(&app), app.request_id(), peer, &parts);

@@ -6,7 +6,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::Router;
 use axum::body::Body;
 use http::{Request, Version};
 use hyper::body::Incoming;
@@ -17,10 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tower::ServiceExt;
 
 use crate::ServerOptions;
-use crate::app::{App, Peer};
+use crate::app::{App, Peer, answer};
 use crate::counters::add;
 use crate::idle::Idle;
 use crate::listen::Stream;
@@ -71,7 +69,6 @@ pub(crate) fn builder(options: &ServerOptions) -> Builder<TokioExecutor> {
 pub(crate) struct Connection {
     pub(crate) peer: Peer,
     pub(crate) app: Arc<App>,
-    pub(crate) router: Router,
     /// Changes when the server stops.
     pub(crate) stop: watch::Receiver<bool>,
     /// Its place among those that are allowed at a time.
@@ -130,15 +127,13 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (peer, router) = (self.peer.clone(), self.router.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer.clone());
-            let router = router.clone();
+        let (peer, app) = (self.peer.clone(), Arc::clone(&self.app));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (peer, app) = (peer.clone(), Arc::clone(&app));
             // HTTP/2 has frames of its own.
             let lane = lane.clone().filter(|_| request.version() < Version::HTTP_2);
             async move {
-                let response =
-                    router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {});
+                let response = answer(app, peer, request.map(Body::new)).await;
                 if let Some(lane) = lane {
                     Hope::fulfil(&response, &lane);
                 }

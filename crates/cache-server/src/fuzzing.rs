@@ -111,7 +111,6 @@ pub async fn connection(store: Arc<dyn Store>, bytes: &[u8]) -> Vec<u8> {
     let mut connection = Connection {
         peer: Peer { address: PEER, answers: Answers::default() },
         app: Arc::clone(&app),
-        router: Arc::clone(&app).router(),
         stop,
         _slot: app.connections.try_enter().unwrap(),
     };

@@ -82,7 +82,6 @@ impl Server {
     /// Dropping the future cuts off all connections. What was acknowledged is stored.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Drained {
         let Self { mut listeners, app } = self;
-        let router = Arc::clone(&app).router();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -104,7 +103,6 @@ impl Server {
                             let connection = Connection {
                                 peer: Peer { address: peer, answers: Answers::default() },
                                 app: Arc::clone(&app),
-                                router: router.clone(),
                                 stop: stopped.clone(),
                                 _slot: slot,
                             };

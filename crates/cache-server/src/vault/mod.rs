@@ -14,8 +14,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use cache_core::{
-    Body, Digest, Entry, EntryMeta, Error, Key, KeyBuilder, Namespace, Output, OutputKind, PutMode,
-    PutOutcome, RelPath, Result, Store, Timestamp,
+    Body, Digest, Entry, EntryMeta, Error, Fingerprint, Key, KeyBuilder, Namespace, Output, OutputKind,
+    PutMode, PutOutcome, RelPath, Result, Store, Timestamp,
 };
 
 use crate::outgoing::PIECE;
@@ -86,11 +86,14 @@ enum Value {
 }
 
 impl Found {
-    /// Returns the BLAKE3 of the content. That of a small value is computed each time: most who look for many of them need none.
-    pub(crate) fn digest(&self) -> Digest {
+    /// Returns what tells the content from any other that was here: the first half of a blob's digest, and of a small value, for
+    /// which it is computed each time, the fingerprint.
+    pub(crate) fn validator(&self) -> u128 {
         match &self.value {
-            Value::Inline(bytes) => Digest::blake3(bytes),
-            Value::Blob(digest) => *digest,
+            Value::Inline(bytes) => u128::from_be_bytes(Fingerprint::of(bytes).to_bytes()),
+            Value::Blob(digest) => {
+                digest.as_bytes().iter().take(16).fold(0, |all, byte| all << 8 | u128::from(*byte))
+            }
         }
     }
 }
