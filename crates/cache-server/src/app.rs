@@ -196,6 +196,14 @@ async fn finish(
     if let Ok(value) = HeaderValue::from_str(record.id()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    // Every answer has a length, those to HEAD too: it is the one that a GET would have.
+    let len = response.body().size_hint().exact();
+    if let Some(len) = len.filter(|_| !response.headers().contains_key(CONTENT_LENGTH)) {
+        response.headers_mut().insert(CONTENT_LENGTH, len.into());
+    }
+    if parts.method == Method::HEAD {
+        *response.body_mut() = Body::empty();
+    }
     record.follow(response, patience)
 }
 
