@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cache_core::{Clock, SystemClock};
+use cache_core::{Clock, SystemClock, stat};
 
 use crate::options::Durability;
 use control::{Constant, Control, LogState, State};
@@ -172,6 +172,8 @@ impl Log {
                 made(Index::open(root, store, writable)?)?
             }
         };
+        // Elsewhere a file may change and not look so.
+        let is_proof = !settings.proof.is_zero() && stat::is_trustworthy(root);
         let oldest = control.peek().map_or([1, 1], |state| state.logs.map(|log| log.oldest));
         Ok(Some(Self {
             files: SegmentFiles::new(root.join("log"), writable),
@@ -181,7 +183,7 @@ impl Log {
             leases: Class::ALL.map(|_| Mutex::default()),
             evictor: Mutex::default(),
             tally: Tally::default(),
-            proofs: Proofs::new(settings.proof),
+            proofs: Proofs::new(if is_proof { settings.proof } else { Duration::ZERO }),
             oldest: oldest.map(AtomicU64::new),
             deleted_index: AtomicBool::new(writable && rebuild::is_deleted(root)),
             settings,

@@ -1,15 +1,12 @@
 //! Large payloads that proved to be right a moment ago.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use cache_core::Fingerprint;
+use cache_core::stat::Stat;
+use cache_core::{Fingerprint, StatFingerprint, Timestamp};
 
-/// How long ago a file must have changed. Within the resolution of the clock of a file system, a second change would not be seen.
-const SETTLED: Duration = Duration::from_secs(2);
-/// Proofs that are remembered, at most: about 100 KiB.
+/// Proofs that are remembered, at most: less than 100 KiB.
 const SLOTS: usize = 1024;
 
 /// Remembers which files were read whole and found right, so that one which many ask for at a time is read for one of them. A file
@@ -21,38 +18,11 @@ pub(super) struct Proofs {
     slots: Mutex<Vec<Option<Proof>>>,
 }
 
-/// A file as it is: what changes it changes this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    len: u64,
-    /// When it was changed, in nanoseconds since 1970.
-    changed: i128,
-}
-
 #[derive(Clone, Debug)]
 struct Proof {
-    stamp: Stamp,
-    fingerprint: Fingerprint,
+    file: StatFingerprint,
+    content: Fingerprint,
     at: Instant,
-}
-
-impl Stamp {
-    pub(super) fn of(meta: &Metadata) -> Self {
-        let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
-        Self { device: meta.dev(), inode: meta.ino(), len: meta.len(), changed }
-    }
-
-    /// Returns whether a change after `now` would give another stamp.
-    fn is_settled(&self, now: SystemTime) -> bool {
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.changed + (SETTLED.as_nanos() as i128) < now.as_nanos() as i128
-    }
-
-    fn slot(&self) -> usize {
-        (self.inode % SLOTS as u64) as usize
-    }
 }
 
 impl Proofs {
@@ -60,68 +30,84 @@ impl Proofs {
         Self { good_for, slots: Mutex::default() }
     }
 
-    /// Returns whether the file with this stamp had this fingerprint a moment before `now`.
-    pub(super) fn hold(&self, stamp: Stamp, fingerprint: &Fingerprint, now: Instant) -> bool {
+    /// Returns whether this file had this content a moment before `now`.
+    pub(super) fn hold(&self, file: &Stat, content: &Fingerprint, now: Instant) -> bool {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.get(stamp.slot()).and_then(Option::as_ref).is_some_and(|proof| {
-            proof.stamp == stamp
-                && proof.fingerprint == *fingerprint
+        slots.get(slot(file)).and_then(Option::as_ref).is_some_and(|proof| {
+            proof.file == file.fingerprint
+                && proof.content == *content
                 && now.saturating_duration_since(proof.at) < self.good_for
         })
     }
 
-    /// Remembers that the file which had this stamp before it was read proved to have this fingerprint.
-    pub(super) fn remember(&self, stamp: Stamp, fingerprint: Fingerprint, now: (Instant, SystemTime)) {
-        if self.good_for.is_zero() || !stamp.is_settled(now.1) {
+    /// Remembers that the file proved to have this content when it was read, which began `then`.
+    pub(super) fn remember(&self, file: &Stat, content: Fingerprint, then: (Instant, Timestamp)) {
+        if self.good_for.is_zero() || !file.settled(then.1) {
             return;
         }
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.is_empty() {
             slots.resize(SLOTS, None);
         }
-        slots[stamp.slot()] = Some(Proof { stamp, fingerprint, at: now.0 });
+        slots[slot(file)] = Some(Proof { file: file.fingerprint, content, at: then.0 });
     }
+}
+
+fn slot(file: &Stat) -> usize {
+    let [low, high, ..] = file.fingerprint.0.to_bytes();
+    usize::from(u16::from_le_bytes([low, high])) % SLOTS
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
     use super::*;
 
     const GOOD_FOR: Duration = Duration::from_mins(1);
 
+    fn file() -> (File, Stat) {
+        let file = tempfile::tempfile().unwrap();
+        let stat = Stat::new(&file.metadata().unwrap());
+        (file, stat)
+    }
+
+    fn modified(stat: &Stat) -> Timestamp {
+        stat.modified().unwrap().into()
+    }
+
     #[test]
     fn a_proof_is_of_one_file_as_it_was_and_for_a_moment() {
         let proofs = Proofs::new(GOOD_FOR);
-        let stamp = Stamp { device: 1, inode: 2, len: 3, changed: 4_000_000_000 };
+        let ((mut file, stat), (_other, other)) = (file(), file());
         let (right, wrong) = (Fingerprint::of(b"abc"), Fingerprint::of(b"abd"));
-        let (begin, later) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(7));
-        assert!(!proofs.hold(stamp, &right, begin));
-        proofs.remember(stamp, right, (begin, later));
-        assert!(proofs.hold(stamp, &right, begin));
-        assert!(proofs.hold(stamp, &right, begin + GOOD_FOR / 2));
-        assert!(!proofs.hold(stamp, &right, begin + GOOD_FOR));
-        assert!(!proofs.hold(stamp, &wrong, begin));
-        for other in [
-            Stamp { device: 9, ..stamp },
-            Stamp { inode: 2 + SLOTS as u64, ..stamp },
-            Stamp { len: 4, ..stamp },
-            Stamp { changed: stamp.changed + 1, ..stamp },
-        ] {
-            assert!(!proofs.hold(other, &right, begin), "{other:?}");
-        }
+        let (begin, later) = (Instant::now(), modified(&stat).plus(GOOD_FOR));
+        assert!(!proofs.hold(&stat, &right, begin));
+        proofs.remember(&stat, right, (begin, later));
+        assert!(proofs.hold(&stat, &right, begin));
+        assert!(proofs.hold(&stat, &right, begin + GOOD_FOR / 2));
+        assert!(!proofs.hold(&stat, &right, begin + GOOD_FOR));
+        assert!(!proofs.hold(&stat, &wrong, begin));
+        assert!(!proofs.hold(&other, &right, begin));
+        file.write_all(b"more").unwrap();
+        assert!(!proofs.hold(&Stat::new(&file.metadata().unwrap()), &right, begin));
     }
 
     #[test]
     fn what_has_just_changed_may_change_again_unseen() {
         let proofs = Proofs::new(GOOD_FOR);
-        let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
-        let stamp = Stamp { device: 1, inode: 2, len: 3, changed: 10_000_000_000 };
-        let (right, begin) = (Fingerprint::of(b"abc"), Instant::now());
-        for now in [SystemTime::UNIX_EPOCH, changed, changed + SETTLED] {
-            proofs.remember(stamp, right, (begin, now));
-            assert!(!proofs.hold(stamp, &right, begin));
+        let (_file, stat) = file();
+        let (right, begin, changed) = (Fingerprint::of(b"abc"), Instant::now(), modified(&stat));
+        for then in [Timestamp::from_millis(0), changed, changed.plus(Duration::from_secs(2))] {
+            proofs.remember(&stat, right, (begin, then));
+            assert!(!proofs.hold(&stat, &right, begin));
         }
-        proofs.remember(stamp, right, (begin, changed + SETTLED + Duration::from_nanos(1)));
-        assert!(proofs.hold(stamp, &right, begin));
+        proofs.remember(&stat, right, (begin, changed.plus(Duration::from_secs(3))));
+        assert!(proofs.hold(&stat, &right, begin));
+        // Nothing is remembered that is good for no time.
+        let none = Proofs::new(Duration::ZERO);
+        none.remember(&stat, right, (begin, changed.plus(Duration::from_secs(3))));
+        assert!(!none.hold(&stat, &right, begin));
     }
 }

@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use cache_core::{Fingerprint, Fingerprinter, crc32c};
+use cache_core::stat::Stat;
+use cache_core::{Clock, Fingerprint, Fingerprinter, SystemClock, crc32c};
 
 use super::index::{Found, Spot};
-use super::proofs::Stamp;
 use super::record::{Class, HEADER, Header, Kind, Place, Position, State};
 use super::tally::Tally;
 use super::{Log, MAX_INLINE, sys};
@@ -286,8 +286,10 @@ impl Log {
     /// Opens the file of a large payload after all of it was read and found right, now or, if that is `enough`, a moment ago.
     fn open_large(&self, header: &Header, enough: bool) -> io::Result<Option<Payload>> {
         let path = self.large_path(header);
-        let Some((file, stamp)) = open_of_len(&path, header.payload_len)? else { return Ok(None) };
-        if enough && self.proofs.hold(stamp, &header.fingerprint, Instant::now()) {
+        let Some((file, stat)) = open_of_len(&path, header.payload_len)? else { return Ok(None) };
+        // The clock of the file system, whatever the store goes by.
+        let begun = (Instant::now(), SystemClock.now());
+        if enough && self.proofs.hold(&stat, &header.fingerprint, begun.0) {
             return Ok(Some(Payload::File(file, path)));
         }
         let mut piece = vec![0; PIECE.min(header.payload_len as usize)];
@@ -303,7 +305,7 @@ impl Log {
         if fingerprint.finish() != header.fingerprint {
             return Ok(None);
         }
-        self.proofs.remember(stamp, header.fingerprint, (Instant::now(), SystemTime::now()));
+        self.proofs.remember(&stat, header.fingerprint, begun);
         Ok(Some(Payload::File(file, path)))
     }
 
@@ -378,8 +380,8 @@ impl Log {
 }
 
 /// Opens a file, and says how it is; nothing if it is not there, or does not have this length.
-fn open_of_len(path: &Path, len: u64) -> io::Result<Option<(File, Stamp)>> {
+fn open_of_len(path: &Path, len: u64) -> io::Result<Option<(File, Stat)>> {
     let Some(file) = sys::open_if_there(path, false)? else { return Ok(None) };
-    let meta = file.metadata()?;
-    Ok((meta.len() == len).then(|| (file, Stamp::of(&meta))))
+    let stat = Stat::new(&file.metadata()?);
+    Ok((stat.len == len).then_some((file, stat)))
 }
