@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes};
 use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer};
 use zstd::stream::write;
 
+use crate::envelope::worthwhile;
 use lz4::Frames;
 
 /// Level of zstd: the fastest of the usual ones, as it happens while somebody waits.
@@ -22,8 +23,6 @@ const WINDOW: u32 = 17;
 const BLOCK: usize = 128 << 10;
 /// Bytes that are enough to tell whether the rest will shrink.
 const SAMPLE: usize = 64 << 10;
-/// Compressing pays if at most this percentage of the bytes is left.
-const WORTHWHILE_PERCENT: usize = 90;
 
 /// How content is coded on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +58,7 @@ impl Coding {
             let begin = encoder.push(sample)?.len();
             Ok(begin + encoder.finish()?.len())
         });
-        coded.is_ok_and(|len| len <= sample.len() / 100 * WORTHWHILE_PERCENT)
+        coded.is_ok_and(|len| worthwhile(len, sample.len()))
     }
 }
 

@@ -78,7 +78,8 @@ fn apply(codec: Codec, payload: &[u8]) -> (Codec, Cow<'_, [u8]>) {
     }
 }
 
-fn worthwhile(after: usize, before: usize) -> bool {
+/// Returns whether it pays that `after` bytes are left of `before`.
+pub(crate) fn worthwhile(after: usize, before: usize) -> bool {
     after <= before / 100 * WORTHWHILE_PERCENT
 }
 

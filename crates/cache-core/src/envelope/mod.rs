@@ -36,6 +36,7 @@ mod compress;
 mod record;
 
 pub use compress::Compression;
+pub(crate) use compress::worthwhile;
 pub(crate) use record::encode_signed_facts;
 pub use record::{decode_entry, decode_entry_facts, encode_entry, encode_entry_facts};
 
