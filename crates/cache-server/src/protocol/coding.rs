@@ -18,7 +18,6 @@ use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::reply::Refusal;
-use crate::sendfile::Hope;
 use crate::vault::Unreadable;
 
 /// Says how long a content is when it is not coded. The name is bazel-remote's.
@@ -104,8 +103,6 @@ pub(super) async fn encode(response: Response, coding: Coding, len: u64) -> Resp
     for name in [CONTENT_LENGTH, ETAG, ACCEPT_RANGES] {
         parts.headers.remove(name);
     }
-    // It is read, whatever it is sent through.
-    parts.extensions.remove::<Hope>();
     let body = Encoded { inner: begun, piece: Bytes::new(), encoder: Some(encoder), _permit: permit };
     Response::from_parts(parts, Body::new(body))
 }
